@@ -1,0 +1,216 @@
+"""Read the header of a safetensors file, and believe none of it unchecked.
+
+MLX takes a shape of [4.5] or an offset past the end of the file without a word, so every
+field is checked here before MLX sees the file.
+
+Source: https://github.com/huggingface/safetensors#format
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gptoss_mlx.errors import CorruptFileError, storage_errors
+
+__all__ = ["DTYPE_BYTES", "TensorInfo", "read_chunks", "read_header"]
+
+DTYPE_BYTES = {
+    "BOOL": 1,
+    "U8": 1,
+    "I8": 1,
+    "F8_E4M3": 1,
+    "F8_E5M2": 1,
+    "U16": 2,
+    "I16": 2,
+    "F16": 2,
+    "BF16": 2,
+    "U32": 4,
+    "I32": 4,
+    "F32": 4,
+    "U64": 8,
+    "I64": 8,
+    "F64": 8,
+}
+
+# The limit of the format's own reader.
+MAX_HEADER_BYTES = 100_000_000
+MAX_DIMENSIONS = 8
+MAX_DIMENSION = 1 << 40
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """Where one tensor lies.
+
+    Attributes:
+        dtype: As the file spells it, e.g. ``BF16``.
+        start: First byte, counted from the beginning of the file.
+        nbytes: Length in bytes.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    path: Path
+    start: int
+    nbytes: int
+
+
+def read_header(path: Path) -> dict[str, TensorInfo]:
+    """Read and check the header of ``path``; no tensor is read.
+
+    Returns:
+        The file's tensors in the order of their bytes.
+
+    Raises:
+        CorruptFileError: The file is cut short, or its header contradicts the format, the
+            file or itself. The message names the tensor.
+        StorageError: The file cannot be read.
+    """
+    with storage_errors(path), path.open("rb") as file:
+        file_bytes = os.fstat(file.fileno()).st_size
+        prefix = file.read(8)
+        if len(prefix) < 8:
+            raise CorruptFileError(
+                path, f"must be at least 8 bytes long but has {file_bytes}."
+            )
+        header_bytes = int.from_bytes(prefix, "little")
+        if header_bytes > MAX_HEADER_BYTES:
+            raise CorruptFileError(
+                path,
+                f"must have a header of at most {MAX_HEADER_BYTES:,} bytes "
+                f"but says {header_bytes:,}.",
+            )
+        content = file.read(header_bytes)
+    if len(content) < header_bytes:
+        raise CorruptFileError(
+            path,
+            f"the header must have {header_bytes:,} bytes but the file ends after "
+            f"{len(content):,}.",
+        )
+    entries = _parse(content, path)
+    data_start = 8 + header_bytes
+    tensors = [
+        _tensor(name, entry, path, data_start, file_bytes - data_start)
+        for name, entry in entries.items()
+        if name != "__metadata__"
+    ]
+    tensors.sort(key=lambda tensor: (tensor.start, tensor.nbytes))
+    _check_cover(tensors, path, data_start, file_bytes)
+    return {tensor.name: tensor for tensor in tensors}
+
+
+def read_chunks(
+    tensor: TensorInfo, first: int, nbytes: int, *, chunk_bytes: int = 16 << 20
+) -> Iterator[bytes]:
+    """Read ``nbytes`` bytes of ``tensor`` from byte ``first`` on, a piece at a time.
+
+    Raises:
+        CorruptFileError: The file has become shorter since its header was read.
+        StorageError: The file cannot be read.
+    """
+    with storage_errors(tensor.path), tensor.path.open("rb") as file:
+        file.seek(tensor.start + first)
+        while nbytes:
+            chunk = file.read(min(chunk_bytes, nbytes))
+            if not chunk:
+                raise CorruptFileError(
+                    tensor.path, f"ends inside the tensor {tensor.name!r}."
+                )
+            nbytes -= len(chunk)
+            yield chunk
+
+
+def _parse(content: bytes, path: Path) -> dict[str, Any]:
+    def refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        entries = dict(pairs)
+        if len(entries) != len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise CorruptFileError(path, f"the header must name {twice!r} once.")
+        return entries
+
+    try:
+        entries = json.loads(content, object_pairs_hook=refuse_twice)
+    except (ValueError, RecursionError) as error:
+        raise CorruptFileError(path, f"the header must be JSON: {error}.") from error
+    if not isinstance(entries, dict):
+        raise CorruptFileError(path, "the header must be a JSON object.")
+    return entries
+
+
+def _tensor(
+    name: str, entry: Any, path: Path, data_start: int, data_bytes: int
+) -> TensorInfo:
+    def refuse(rule: str) -> CorruptFileError:
+        return CorruptFileError(path, f"tensor {name!r} {rule}")
+
+    if not isinstance(entry, dict) or entry.keys() != {
+        "dtype",
+        "shape",
+        "data_offsets",
+    }:
+        raise refuse("must have dtype, shape and data_offsets and nothing else.")
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in DTYPE_BYTES:
+        raise refuse(f"must have a known dtype but has {str(dtype)[:40]!r}.")
+    if (
+        not _are_counts(shape)
+        or len(shape) > MAX_DIMENSIONS
+        or any(size > MAX_DIMENSION for size in shape)
+    ):
+        raise refuse(
+            f"must have a shape of at most {MAX_DIMENSIONS} whole numbers "
+            f"but has {_short(shape)}."
+        )
+    if not _are_counts(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
+        raise refuse(f"must have two rising data_offsets but has {_short(offsets)}.")
+    first, end = offsets
+    if end > data_bytes:
+        raise refuse(
+            f"must end within the file's {data_bytes:,} bytes of data but ends at "
+            f"{_short(end)}: the file is cut short, or its header is wrong."
+        )
+    nbytes = math.prod(shape) * DTYPE_BYTES[dtype]
+    if nbytes != end - first:
+        raise refuse(
+            f"of dtype {dtype} and shape {_short(shape)} must have {nbytes:,} bytes "
+            f"but its data_offsets give {end - first:,}."
+        )
+    return TensorInfo(name, dtype, tuple(shape), path, data_start + first, nbytes)
+
+
+def _are_counts(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(item, int) and not isinstance(item, bool) and item >= 0 for item in value
+    )
+
+
+def _short(value: Any) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # Python refuses to print integers of over 4,300 digits.
+        return "very large numbers"
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _check_cover(
+    tensors: list[TensorInfo], path: Path, data_start: int, file_bytes: int
+) -> None:
+    """Refuse overlaps, holes and bytes that no tensor owns."""
+    end = data_start
+    for tensor in tensors:
+        if tensor.start != end:
+            what = "overlap the one before" if tensor.start < end else "follow a hole"
+            raise CorruptFileError(path, f"tensor {tensor.name!r} must not {what}.")
+        end += tensor.nbytes
+    if end != file_bytes:
+        raise CorruptFileError(
+            path, f"must end after its last tensor, at {end:,}, but has {file_bytes:,}."
+        )

@@ -1,0 +1,248 @@
+"""Errors gptoss-mlx raises on purpose.
+
+* GptOssError
+  - ConfigError
+    + UnsupportedModelError
+  - CheckpointError
+    + NoCheckpointError
+    + UnfinishedError
+    + CorruptFileError
+    + MissingFileError
+    + MissingTensorError
+    + UnexpectedTensorError
+    + TensorShapeError
+    + TensorDtypeError
+    + QuantizationError
+  - ConvertError
+    + DestinationExistsError
+  - VerifyError
+  - ModelNotFoundError
+  - StorageError
+    + NoSpaceError
+    + NoPermissionError
+  - DataError
+  - CacheError
+
+A message states the rule and then what was found. A hint is the next command, with the
+user's own values where they are known.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from os import PathLike
+
+__all__ = [
+    "CacheError",
+    "CheckpointError",
+    "ConfigError",
+    "ConvertError",
+    "CorruptFileError",
+    "DataError",
+    "DestinationExistsError",
+    "GptOssError",
+    "MissingFileError",
+    "MissingTensorError",
+    "ModelNotFoundError",
+    "NoCheckpointError",
+    "NoPermissionError",
+    "NoSpaceError",
+    "QuantizationError",
+    "StorageError",
+    "TensorDtypeError",
+    "TensorShapeError",
+    "UnexpectedTensorError",
+    "UnfinishedError",
+    "UnsupportedModelError",
+    "VerifyError",
+    "storage_errors",
+]
+
+
+class GptOssError(Exception):
+    """Base class of every error a caller may want to catch.
+
+    Attributes:
+        hint: What the reader can do next, as an imperative sentence.
+    """
+
+    hint: str = "Run again with GPTOSS_DEBUG=1 and open an issue with the traceback."
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        if hint is not None:
+            self.hint = hint
+        self.add_note(f"Hint: {self.hint}")
+
+
+class ConfigError(GptOssError):
+    """config.json cannot be understood."""
+
+    hint = "Fetch config.json again from openai/gpt-oss-20b or openai/gpt-oss-120b."
+
+
+class UnsupportedModelError(ConfigError):
+    """config.json describes a model that this package does not implement."""
+
+    hint = "Use a checkpoint of openai/gpt-oss-20b or openai/gpt-oss-120b."
+
+
+class CheckpointError(GptOssError):
+    """A checkpoint on disk cannot be used."""
+
+    hint = "Fetch the files again from openai/gpt-oss-20b or openai/gpt-oss-120b."
+
+
+class NoCheckpointError(CheckpointError):
+    """A folder holds no checkpoint of a layout that is known."""
+
+    hint = "Name a folder that holds config.json and *.safetensors."
+
+
+class UnfinishedError(CheckpointError):
+    """A folder was being written when its writer stopped."""
+
+    hint = "Run the command that was writing it again: it continues there."
+
+
+class CorruptFileError(CheckpointError):
+    """A file is cut short, or its header contradicts the file or itself."""
+
+    def __init__(
+        self, path: str | PathLike[str], reason: str, *, hint: str | None = None
+    ) -> None:
+        super().__init__(f"{path}: {reason}", hint=hint)
+        self.path = path
+
+
+class MissingFileError(CheckpointError):
+    """The index names a file that is not in the folder."""
+
+
+class MissingTensorError(CheckpointError):
+    """A tensor that config.json implies is in none of the files."""
+
+    def __init__(self, name: str, folder: str | PathLike[str]) -> None:
+        super().__init__(
+            f"config.json implies the tensor {name!r}, but no file in {folder} has it."
+        )
+        self.name = name
+
+
+class UnexpectedTensorError(CheckpointError):
+    """A file holds a tensor that config.json does not imply, or one twice."""
+
+
+class TensorShapeError(CheckpointError):
+    """A tensor does not have the shape that config.json implies."""
+
+    def __init__(
+        self,
+        name: str,
+        path: str | PathLike[str],
+        expected: Sequence[int],
+        actual: Sequence[int],
+    ) -> None:
+        super().__init__(
+            f"{path}: tensor {name!r} must have shape {tuple(expected)} "
+            f"but has {tuple(actual)}."
+        )
+        self.name = name
+
+
+class TensorDtypeError(CheckpointError):
+    """A tensor does not have the dtype that its place in the model asks for."""
+
+    def __init__(
+        self,
+        name: str,
+        path: str | PathLike[str],
+        expected: Sequence[str],
+        actual: str,
+    ) -> None:
+        super().__init__(
+            f"{path}: tensor {name!r} must have dtype {' or '.join(expected)} "
+            f"but has {actual}."
+        )
+        self.name = name
+
+
+class QuantizationError(CheckpointError):
+    """The quantization dictionary of config.json does not describe the tensors."""
+
+    hint = "Convert the released checkpoint again: gptoss-mlx convert SRC DST"
+
+
+class ConvertError(GptOssError):
+    """A checkpoint cannot be converted as asked."""
+
+    hint = "See the recipes and layouts: gptoss-mlx convert --help"
+
+
+class DestinationExistsError(ConvertError):
+    """Something is already where a conversion would be put."""
+
+
+class VerifyError(GptOssError):
+    """A folder is not what its manifest or its source says."""
+
+    hint = "Convert the released checkpoint again: gptoss-mlx convert SRC DST"
+
+
+class ModelNotFoundError(GptOssError):
+    """No model of that name is on this machine."""
+
+    hint = "See which models are here: gptoss-mlx models"
+
+
+class StorageError(GptOssError):
+    """The disk refused a read or a write."""
+
+    hint = "Check the disk, then run the same command again."
+
+
+class NoSpaceError(StorageError):
+    """The disk is full, or would be."""
+
+    hint = "Free some space, then run the same command again."
+
+
+class NoPermissionError(StorageError):
+    """The operating system forbids reading or writing there."""
+
+    hint = "Change the permissions, or name another folder."
+
+
+class DataError(GptOssError):
+    """A file that ships in the package is missing or was changed."""
+
+    hint = "Reinstall the package: pip install --force-reinstall gptoss-mlx"
+
+
+class CacheError(GptOssError):
+    """A cache was asked to go back further, or hold more, than it can."""
+
+    hint = "Start from a new cache: model.make_cache()"
+
+
+@contextmanager
+def storage_errors(path: str | PathLike[str]) -> Iterator[None]:
+    """Raise what the operating system says of ``path`` as a StorageError.
+
+    Raises:
+        NoSpaceError: The disk or the quota is full.
+        NoPermissionError: Access is denied, or the disk is read-only.
+        StorageError: Anything else that is an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or path
+        reason = error.strerror or str(error)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise NoSpaceError(f"{where}: {reason}.") from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise NoPermissionError(f"{where}: {reason}.") from error
+        raise StorageError(f"{where}: {reason}.") from error
