@@ -1,0 +1,1 @@
+"""The gpt-oss transformer on MLX."""

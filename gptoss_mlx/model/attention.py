@@ -1,0 +1,89 @@
+"""Attention with sinks, grouped heads and, on every other layer, a sliding window.
+
+Source: AttentionBlock and sdpa in
+https://github.com/openai/gpt-oss/blob/main/gpt_oss/torch/model.py
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from gptoss_mlx.config import ModelConfig
+from gptoss_mlx.model.cache import Cache
+from gptoss_mlx.model.rope import concentration, rotate, yarn_periods
+
+__all__ = ["Attention", "Mask", "attention_mask"]
+
+Mask = mx.array | Literal["causal"] | None
+
+
+def attention_mask(L: int, K: int, window: int | None) -> Mask:
+    """Say which keys each of the last ``L`` positions sees.
+
+    Args:
+        L: Queries. Their last stands at the last key's position.
+        K: Keys. At least ``L``.
+        window: How many keys a query sees, its own included. None: all before it.
+
+    Returns:
+        None where every query sees every key, ``"causal"``, or bools of shape ``(L, K)``.
+    """
+    if L == 1 and (window is None or K <= window):
+        return None
+    if window is None or K <= window:
+        return "causal"
+    distance = mx.arange(K - L, K)[:, None] - mx.arange(K)[None]  # (L, K)
+    return (distance >= 0) & (distance < window)
+
+
+class Attention(nn.Module):
+    """Self-attention of one layer: q, k and v in one product, rotation, sinks."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        heads, groups = config.num_attention_heads, config.num_key_value_heads
+        self.head_dim = config.head_dim
+        self.num_attention_heads = heads
+        self.num_key_value_heads = groups
+        sliding = config.layer_types[layer] == "sliding_attention"
+        self.window = config.sliding_window if sliding else None
+        # The reference multiplies q and k by the concentration. Its square in the scale
+        # is the same, costs nothing, and leaves plain rotated keys in the cache.
+        self.scale = config.head_dim**-0.5 * concentration(config.rope_scaling) ** 2
+        self._periods = yarn_periods(
+            config.head_dim, config.rope_theta, config.rope_scaling
+        )
+        query = heads * config.head_dim
+        width = query + 2 * groups * config.head_dim
+        self.qkv_proj = nn.Linear(config.hidden_size, width)
+        self.o_proj = nn.Linear(query, config.hidden_size)
+        self.sinks = mx.zeros((heads,))
+
+    def __call__(self, x: mx.array, mask: Mask, cache: Cache | None = None) -> mx.array:
+        """Attend.
+
+        Args:
+            x: Normed hidden states. Shape ``(B, L, hidden_size)``.
+            mask: From ``attention_mask``.
+            cache: What came before; ``x`` is appended to it.
+
+        Returns:
+            Shape ``(B, L, hidden_size)``.
+        """
+        B, L, _ = x.shape
+        H, Hk, D = self.num_attention_heads, self.num_key_value_heads, self.head_dim
+        qkv = self.qkv_proj(x).reshape(B, L, H + 2 * Hk, D).transpose(0, 2, 1, 3)
+        queries, keys, values = mx.split(qkv, [H, H + Hk], axis=1)  # (B, ·, L, D)
+        offset = cache.offset if cache is not None else 0
+        queries = rotate(queries, self._periods, offset)
+        keys = rotate(keys, self._periods, offset)
+        if cache is not None:
+            keys, values = cache.update_and_fetch(keys, values)
+        # A sink is the logit of a key without a value: neither scaled nor masked.
+        out = mx.fast.scaled_dot_product_attention(
+            queries, keys, values, scale=self.scale, mask=mask, sinks=self.sinks
+        )
+        return self.o_proj(out.transpose(0, 2, 1, 3).reshape(B, L, H * D))

@@ -1,0 +1,110 @@
+"""The gpt-oss transformer, in the order the reference reads.
+
+The skeleton (``layers``, ``make_cache``, ``model`` under ``lm_head``, the call signature)
+is mlx-lm's protocol.
+
+Source: Transformer in https://github.com/openai/gpt-oss/blob/main/gpt_oss/torch/model.py
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from gptoss_mlx.config import ModelConfig
+from gptoss_mlx.model.attention import Attention, Mask, attention_mask
+from gptoss_mlx.model.cache import Cache, FullCache, SlidingCache
+from gptoss_mlx.model.experts import MixtureOfExperts
+
+__all__ = ["Model", "Transformer"]
+
+
+class TransformerBlock(nn.Module):
+    """Attention, then experts, each on the normed sum so far."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        self.self_attn = Attention(config, layer)
+        self.mlp = MixtureOfExperts(config)
+        self.input_layernorm = nn.RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.post_attention_layernorm = nn.RMSNorm(config.hidden_size, config.rms_norm_eps)
+
+    def __call__(self, x: mx.array, mask: Mask, cache: Cache | None) -> mx.array:
+        """Read and return hidden states of shape ``(B, L, hidden_size)``."""
+        x = x + self.self_attn(self.input_layernorm(x), mask, cache)
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class Transformer(nn.Module):
+    """Embedding, blocks and the final norm."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = [
+            TransformerBlock(config, layer) for layer in range(config.num_hidden_layers)
+        ]
+        self.norm = nn.RMSNorm(config.hidden_size, config.rms_norm_eps)
+
+    def __call__(self, inputs: mx.array, cache: Sequence[Cache] | None = None) -> mx.array:
+        """Return hidden states ``(B, L, hidden_size)`` of tokens ``(B, L)``."""
+        x = self.embed_tokens(inputs)
+        masks: dict[int | None, Mask] = {}
+        L = inputs.shape[1]
+        for i, layer in enumerate(self.layers):
+            held = cache[i] if cache is not None else None
+            window = layer.self_attn.window
+            if window not in masks:
+                K = held.fetch_length(L) if held is not None else L
+                masks[window] = attention_mask(L, K, window)
+            x = layer(x, masks[window], held)
+        normed: mx.array = self.norm(x)
+        return normed
+
+
+class Model(nn.Module):
+    """A gpt-oss model: tokens in, logits out.
+
+    Attributes:
+        config: Its size and shape.
+        model: Everything below the head; ``model(tokens, cache)`` gives hidden states.
+        lm_head: Hidden states to logits. Apply it to the last position alone to sample.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.model_type = "gpt_oss"
+        self.model = Transformer(config)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+
+    def __call__(self, inputs: mx.array, cache: Sequence[Cache] | None = None) -> mx.array:
+        """Compute logits.
+
+        Args:
+            inputs: Token ids from 0 to ``vocab_size - 1``. Shape ``(B, L)``, integer.
+            cache: From ``make_cache``; holds what came before and takes these tokens too.
+                None: the tokens are the whole text.
+
+        Returns:
+            Logits of every position. Shape ``(B, L, vocab_size)``.
+        """
+        logits: mx.array = self.lm_head(self.model(inputs, cache))
+        return logits
+
+    @property
+    def layers(self) -> list[TransformerBlock]:
+        """The blocks, first to last."""
+        return self.model.layers
+
+    def make_cache(self) -> list[Cache]:
+        """Make an empty cache: one entry a layer."""
+        config = self.config
+        return [
+            SlidingCache(config.sliding_window)
+            if kind == "sliding_attention"
+            else FullCache()
+            for kind in config.layer_types
+        ]

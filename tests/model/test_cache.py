@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+import numpy.typing as npt
+import pytest
+from golden import Case, prefill_logits, tokens_of
+
+from gptoss_mlx import load_model
+from gptoss_mlx.errors import CacheError
+from gptoss_mlx.model.cache import FullCache, SlidingCache
+from gptoss_mlx.model.transformer import Model
+
+BOUND = 1e-4
+WINDOWS = [Case(0, 8), Case(0, 128)]
+
+Logits = npt.NDArray[np.float32]
+
+
+@pytest.fixture(scope="module", params=WINDOWS, ids=str)
+def case(request: pytest.FixtureRequest) -> Case:
+    """A case of each window."""
+    found: Case = request.param
+    return found
+
+
+@pytest.fixture(scope="module")
+def model(case: Case, released: dict[Case, Path]) -> Model:
+    """The case's model in float32."""
+    return load_model(released[case], dtype=mx.float32)
+
+
+@pytest.fixture(scope="module")
+def whole(case: Case, model: Model) -> Logits:
+    """Logits of one pass over all 1,500 tokens, without a cache."""
+    return np.array(model(mx.array(tokens_of(case)[None]))[0])
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 64, 512])
+def test_chunked_prefill_equals_one_pass(
+    chunk: int, case: Case, model: Model, whole: Logits
+) -> None:
+    """Prefill in chunks of any size, and token by token, gives the same logits."""
+    logits = prefill_logits(model, tokens_of(case), chunk)
+
+    assert np.abs(logits - whole).max() <= BOUND
+
+
+@pytest.mark.parametrize("n", [1, 5, 64])
+@pytest.mark.parametrize("read", [40, 500, 1_200])
+def test_rewind_then_continue_equals_one_pass(
+    read: int, n: int, case: Case, model: Model, whole: Logits
+) -> None:
+    """What was taken back leaves no trace, in full and sliding layers alike."""
+    n = min(n, read)
+    tokens = mx.array(tokens_of(case)[None])
+    cache = model.make_cache()
+    for start in range(0, read - n, 100):
+        model(tokens[:, start : min(start + 100, read - n)], cache)
+    # Other tokens, one by one as when decoding, that are taken back again.
+    for _ in range(n):
+        model(tokens[:, :1], cache)
+    for layer in cache:
+        layer.rewind(n)
+
+    logits = np.array(model(tokens[:, read - n : read + 60], cache)[0])
+
+    assert all(layer.offset == read + 60 for layer in cache)
+    assert np.abs(logits - whole[read - n : read + 60]).max() <= BOUND
+
+
+def test_batches_are_read_side_by_side(case: Case, model: Model) -> None:
+    """Two texts in one batch have the logits that each has alone."""
+    tokens = mx.array(np.stack([tokens_of(case)[:40], tokens_of(case)[100:140]]))
+    cache = model.make_cache()
+    model(tokens[:, :30], cache)
+
+    together = np.array(model(tokens[:, 30:], cache))
+    alone = [np.array(model(tokens[i : i + 1])[0, 30:]) for i in range(2)]
+
+    assert np.abs(together - np.stack(alone)).max() <= BOUND
+
+
+def keys(*numbers: float) -> mx.array:
+    """Keys ``(1, 1, L, 1)`` that can be told apart."""
+    return mx.array(numbers, dtype=mx.float32).reshape(1, 1, -1, 1)
+
+
+def test_a_sliding_cache_returns_the_window_and_the_new_tokens() -> None:
+    """Of the old tokens, a chunk sees the window less itself."""
+    cache = SlidingCache(window=4, slack_tokens=2)
+    cache.update_and_fetch(keys(0, 1, 2, 3, 4), keys(0, 1, 2, 3, 4))
+
+    fetched, _ = cache.update_and_fetch(keys(5, 6), keys(5, 6))
+
+    assert fetched.flatten().tolist() == [2, 3, 4, 5, 6]
+    assert cache.offset == 7
+
+
+def test_a_sliding_cache_holds_no_more_than_window_slack_and_a_step() -> None:
+    """However long the text, the buffer stays small."""
+    cache = SlidingCache(window=128, slack_tokens=64)
+    for _ in range(20):
+        token = mx.zeros((1, 2, 100, 4))
+        cache.update_and_fetch(token, token)
+
+    assert all(array.shape[2] <= 128 + 64 + 2 * 256 for array in cache.arrays)
+
+
+@pytest.mark.parametrize("length", [300, 1_000])
+def test_a_sliding_cache_can_always_rewind_its_slack(length: int) -> None:
+    """Decoding token by token never leaves less than the slack to take back."""
+    cache = SlidingCache(window=16, slack_tokens=8)
+    for i in range(length):
+        cache.update_and_fetch(keys(i), keys(i))
+        assert cache.rewindable >= min(i + 1, 8)
+
+    cache.rewind(8)
+    fetched, _ = cache.update_and_fetch(keys(-1), keys(-1))
+    assert fetched.flatten().tolist() == [*range(length - 23, length - 8), -1]
+
+
+def test_a_full_cache_grows_in_steps() -> None:
+    """The buffer is longer than what it holds, so that most steps write in place."""
+    cache = FullCache()
+    for i in range(300):
+        fetched, _ = cache.update_and_fetch(keys(i), keys(i))
+
+    assert fetched.flatten().tolist() == list(range(300))
+    assert [array.shape[2] for array in cache.arrays] == [512, 512]
+
+
+@pytest.mark.parametrize("cache", [FullCache(), SlidingCache(4)])
+@pytest.mark.parametrize("n", [-1, 4])
+def test_a_rewind_too_far_is_refused(cache: FullCache | SlidingCache, n: int) -> None:
+    """The message says how far it can go, and nothing is forgotten."""
+    cache.rewind(cache.offset)
+    cache.update_and_fetch(keys(1, 2, 3), keys(1, 2, 3))
+
+    with pytest.raises(CacheError, match=f"from 0 to 3 tokens but is {n}"):
+        cache.rewind(n)
+    assert cache.offset == 3
+
+
+@pytest.mark.parametrize("cache", [FullCache(), SlidingCache(4)])
+@pytest.mark.parametrize("shape", [(2, 1, 1, 1), (1, 2, 1, 1), (1, 1, 1, 2)])
+def test_keys_that_do_not_fit_are_refused(
+    cache: FullCache | SlidingCache, shape: tuple[int, ...]
+) -> None:
+    """MLX would write past the end of the buffer without a word."""
+    cache.update_and_fetch(keys(1), keys(1))
+
+    with pytest.raises(CacheError, match="must fit"):
+        cache.update_and_fetch(mx.zeros(shape), mx.zeros(shape))

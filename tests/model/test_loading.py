@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from golden import Case, tokens_of
+from tiny_checkpoint import write_split_folder, write_tiny_checkpoint
+
+import gptoss_mlx
+from gptoss_mlx import load_model
+from gptoss_mlx.errors import NoCheckpointError
+from gptoss_mlx.memory.device import compute_dtype
+
+
+def test_the_type_follows_the_device(released: dict[Case, Path]) -> None:
+    """Unless asked otherwise, the model computes in what suits the device."""
+    logits = load_model(released[Case(0, 8)])(mx.array([[1, 2, 3]]))
+
+    assert logits.dtype == compute_dtype()
+
+
+def test_bf16_and_float32_on_request(released: dict[Case, Path]) -> None:
+    """``dtype`` decides what comes out."""
+    for dtype in (mx.bfloat16, mx.float32):
+        model = load_model(released[Case(0, 8)], dtype=dtype)
+        assert model(mx.array([[1, 2]])).dtype == dtype
+
+
+def test_the_skeleton_is_mlx_lms(released: dict[Case, Path]) -> None:
+    """``layers``, ``make_cache`` and ``model`` under ``lm_head`` are where it looks."""
+    model = load_model(str(released[Case(0, 8)]), dtype=mx.float32)
+    tokens = mx.array(tokens_of(Case(0, 8))[None, :20])
+    cache = model.make_cache()
+
+    hidden = model.model(tokens, cache)
+
+    assert len(model.layers) == len(cache) == 4
+    assert [layer.offset for layer in cache] == [20] * 4
+    np.testing.assert_array_equal(np.array(model.lm_head(hidden)), np.array(model(tokens)))
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_a_folder_quantized_by_mlx_lm(bits: int, tmp_path: Path) -> None:
+    """Attention, embedding, head and router compute what mlx-lm stored, dequantized."""
+    write_tiny_checkpoint(tmp_path, hidden_size=128, num_local_experts=4)
+    folder = tmp_path / "mlx"
+    write_split_folder(tmp_path, folder, bits=bits, router_bits=8)
+    tokens = mx.array(np.arange(3, 60)[None])
+    plain = load_model(tmp_path, dtype=mx.float32)
+    for path, module in plain.named_modules():
+        if "weight" in module and module.weight.ndim == 2:
+            chosen = 8 if path.endswith("router") else bits
+            bf16 = module.weight.astype(mx.bfloat16)
+            weight, scales, biases = mx.quantize(bf16, group_size=64, bits=chosen)
+            module.weight = mx.dequantize(
+                weight,
+                scales.astype(mx.float32),
+                biases.astype(mx.float32),
+                group_size=64,
+                bits=chosen,
+            )
+
+    ours = load_model(folder, dtype=mx.float32)
+
+    assert mx.allclose(ours(tokens), plain(tokens), rtol=0, atol=1e-4)
+    assert type(ours.layers[0].mlp.router).__name__ == "QuantizedLinear"
+
+
+def test_load_model_is_exported_without_importing_mlx_first() -> None:
+    """The package's public names are these."""
+    assert gptoss_mlx.load_model is load_model
+    assert gptoss_mlx.__all__ == ["__version__", "load_model"]
+    with pytest.raises(AttributeError, match="no attribute 'missing'"):
+        _ = gptoss_mlx.missing
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    """The message names the folder and what it lacks."""
+    with pytest.raises(NoCheckpointError, match=r"must have a config\.json"):
+        load_model(tmp_path)
