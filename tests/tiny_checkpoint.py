@@ -27,7 +27,13 @@ Array = npt.NDArray[Any]
 MXFP4 = {"group_size": 32, "bits": 4, "mode": "mxfp4"}
 
 # bfloat16, which NumPy does not know, is kept as its bits.
-_SPELLING = {"uint16": "BF16", "uint8": "U8", "float32": "F32", "uint32": "U32"}
+_SPELLING = {
+    "uint16": "BF16",
+    "uint8": "U8",
+    "float32": "F32",
+    "uint32": "U32",
+    "float16": "F16",
+}
 _DTYPES = {spelling: np.dtype(dtype) for dtype, spelling in _SPELLING.items()}
 
 

@@ -48,7 +48,7 @@ def yarn_inv_freq(
     freq = (rope_theta ** (np.arange(half) / half)).astype(np.float32)
     for i, ulps in REFERENCE_ULPS.get((rope_theta, head_dim), {}).items():
         freq[i] = np.nextafter(freq[i], np.float32(ulps * math.inf))
-    extrapolation: npt.NDArray[np.float32] = 1 / freq
+    extrapolation = np.reciprocal(freq)
     if scaling.factor <= 1.0:
         return extrapolation
 

@@ -1,0 +1,132 @@
+"""The small files beside the weights: tokenizer, licence, model card."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from gptoss_mlx.checkpoint import Checkpoint
+from gptoss_mlx.errors import storage_errors
+from gptoss_mlx.store import model_size
+
+from .provenance import Provenance
+from .recipes import Recipe
+
+__all__ = ["companion_files"]
+
+COPIED = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "generation_config.json",
+    "LICENSE",
+    "USAGE_POLICY",
+)
+
+# As released with gpt-oss-20b and -120b.
+GENERATION_CONFIG = {
+    "bos_token_id": 199998,
+    "do_sample": True,
+    "eos_token_id": [200002, 199999, 200012],
+    "pad_token_id": 199999,
+}
+
+LICENSE = """\
+The weights of gpt-oss are released by OpenAI under the Apache License, Version 2.0.
+They were repacked by gptoss-mlx; README.md says how. You may obtain a copy of the
+License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software distributed under
+the License is distributed on an "AS IS" BASIS, WITHOUT WARRANTIES OR CONDITIONS OF ANY
+KIND, either express or implied. See the License for the specific language governing
+permissions and limitations under the License.
+"""
+
+CARD = """\
+---
+license: apache-2.0
+{base_model}library_name: mlx
+pipeline_tag: text-generation
+tags:
+- gpt-oss
+- mlx
+- mxfp4
+---
+
+# {title}
+
+{origin}, in the format of [MLX](https://github.com/ml-explore/mlx).
+
+Recipe `{recipe}`: {summary}. The experts are the released MXFP4 bytes;
+router, norms, sinks and biases are as released too.
+
+Made by gptoss-mlx. `manifest.json` has the sha256 of every file and tensor.
+
+With gptoss-mlx:
+
+```sh
+gptoss-mlx chat PATH/TO/THIS/FOLDER
+gptoss-mlx verify PATH/TO/THIS/FOLDER
+```
+"""
+
+# mlx-lm takes the tokenizer from the folder.
+MLX_LM = """
+With mlx-lm 0.32 or newer:
+
+```sh
+mlx_lm.chat --model PATH/TO/THIS/FOLDER
+```
+"""
+
+
+def companion_files(
+    checkpoint: Checkpoint, recipe: Recipe, provenance: Provenance
+) -> dict[str, bytes]:
+    """Collect the small files of the output, by name.
+
+    Those the source has are copied; ``original/`` is released without, and takes them
+    from the folder around it.
+
+    Raises:
+        StorageError: A file cannot be read.
+    """
+    files = {
+        "LICENSE": LICENSE.encode(),
+        "generation_config.json": json.dumps(GENERATION_CONFIG, indent=2).encode(),
+    }
+    for name in COPIED:
+        path = _find(checkpoint.folder, name)
+        if path is not None:
+            with storage_errors(path):
+                files[name] = path.read_bytes()
+    card = _model_card(checkpoint, recipe, provenance)
+    card += MLX_LM if "tokenizer.json" in files else ""
+    files["README.md"] = card.encode()
+    return files
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    folders = [folder, folder.parent] if folder.name == "original" else [folder]
+    for place in folders:
+        with storage_errors(place / name):
+            if (place / name).is_file():
+                return place / name
+    return None
+
+
+def _model_card(checkpoint: Checkpoint, recipe: Recipe, provenance: Provenance) -> str:
+    config = checkpoint.config
+    size = model_size(config.num_hidden_layers, config.num_local_experts)
+    base = provenance.repository or (f"openai/gpt-oss-{size}" if size else None)
+    name = base.rpartition("/")[2] if base else provenance.folder
+    return CARD.format(
+        base_model=f"base_model: {base}\n" if base else "",
+        title=f"{name}-{recipe.name}",
+        origin=f"[{base}](https://huggingface.co/{base})" if base else f"`{name}`",
+        recipe=recipe.name,
+        summary=recipe.summary,
+    )

@@ -1,0 +1,176 @@
+"""The folder a conversion writes to until it is whole: ``DST.partial``.
+
+It has a lock, so that two conversions do not write it at once, and a journal of the
+files that are whole, so that the next run does not write them again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from gptoss_mlx.errors import ConvertError, DestinationExistsError, storage_errors
+
+from .writer import WrittenFile, sync_folder, write_file
+
+__all__ = ["Journal", "claim_partial", "finish_partial", "partial_of"]
+
+LOCK = ".lock"
+JOURNAL = ".journal.json"
+
+
+def partial_of(destination: Path) -> Path:
+    """Return the folder that is ``destination`` until it is whole."""
+    return destination.with_name(f"{destination.name}.partial")
+
+
+@contextmanager
+def claim_partial(destination: Path) -> Iterator[Path]:
+    """Create ``destination``'s partial folder, or take over what an earlier run left.
+
+    No other process gets it until the context ends.
+
+    Raises:
+        ConvertError: Another process is writing it, or it is somebody else's folder.
+        DestinationExistsError: Another process has just finished ``destination``.
+        StorageError: The folder cannot be made.
+    """
+    partial = partial_of(destination)
+    with storage_errors(partial):
+        descriptor = _lock(partial)
+    try:
+        with storage_errors(partial):
+            found = {path.name for path in partial.iterdir()} - {LOCK}
+            if os.path.lexists(destination):
+                if not found:
+                    shutil.rmtree(partial)
+                raise DestinationExistsError(f"{destination} already exists.")
+        if found and JOURNAL not in found:
+            (partial / LOCK).unlink()
+            raise ConvertError(
+                f"{partial} must be what an earlier conversion left, but has no journal.",
+                hint="Move that folder away, or name another destination.",
+            )
+        yield partial
+    finally:
+        os.close(descriptor)
+
+
+def finish_partial(partial: Path, destination: Path) -> None:
+    """Turn a claimed folder that is whole into ``destination``.
+
+    Raises:
+        DestinationExistsError: Something has come to be there in the meantime.
+        StorageError: The disk refuses.
+    """
+    with storage_errors(destination):
+        sync_folder(partial)
+        if os.path.lexists(destination):
+            raise DestinationExistsError(f"{destination} already exists.")
+        partial.rename(destination)
+        # Kept until here: without them, nobody could take over after a crash.
+        (destination / JOURNAL).unlink()
+        (destination / LOCK).unlink()
+        sync_folder(destination.parent)
+
+
+def _lock(partial: Path) -> int:
+    while True:
+        partial.mkdir(parents=True, exist_ok=True)
+        try:
+            descriptor = os.open(partial / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        except FileNotFoundError:  # finished and renamed this very moment
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(descriptor), (partial / LOCK).stat()):
+                return descriptor
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise ConvertError(
+                f"{partial} is being written by another process.",
+                hint="Wait until that one is done, or name another destination.",
+            ) from error
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+class Journal:
+    """The files of a partial folder that are whole."""
+
+    def __init__(
+        self, partial: Path, key: Mapping[str, Any], notice: Callable[[str], None]
+    ) -> None:
+        """Read what an earlier run has left, and remove what this one cannot use.
+
+        Args:
+            partial: A claimed folder.
+            key: JSON that is the same for a run that would write the same files.
+            notice: Told in a sentence what becomes of an earlier run's files.
+
+        Raises:
+            StorageError: The disk refuses.
+        """
+        self._path = partial / JOURNAL
+        self._key = json.loads(json.dumps(key))
+        self.files: dict[str, WrittenFile] = {}
+        before = self._read()
+        if before is not None:
+            if before["key"] == self._key:
+                self._keep(before["files"])
+            if self.files:
+                notice(f"Continuing. Files already written: {len(self.files)}.")
+            elif before["key"] != self._key:
+                notice(f"Starting anew: {partial} is of another source, recipe or version.")
+        with storage_errors(partial):
+            for path in partial.iterdir():
+                if path.name not in {LOCK, JOURNAL, *self.files}:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+        self._write()
+
+    def record(self, file: str, written: WrittenFile) -> None:
+        """Note that ``file`` is whole.
+
+        Raises:
+            StorageError: The disk refuses.
+        """
+        self.files[file] = written
+        self._write()
+
+    def _keep(self, files: Mapping[str, Any]) -> None:
+        for file, entry in files.items():
+            written = WrittenFile(**entry)
+            path = self._path.with_name(file)
+            if path.is_file() and path.stat().st_size == written.nbytes:
+                self.files[file] = written
+
+    def _read(self) -> dict[str, Any] | None:
+        with storage_errors(self._path):
+            if not self._path.exists():
+                return None
+            content = self._path.read_bytes()
+        try:
+            before = json.loads(content)
+            return {"key": before["key"], "files": dict(before["files"])}
+        except (KeyError, TypeError, ValueError):
+            return {"key": None, "files": {}}
+
+    def _write(self) -> None:
+        files = {file: asdict(written) for file, written in self.files.items()}
+        content = json.dumps({"key": self._key, "files": files}).encode()
+        draft = self._path.with_suffix(".new")
+        write_file(draft, content)
+        with storage_errors(self._path):
+            draft.replace(self._path)
+        sync_folder(self._path.parent)

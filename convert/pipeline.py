@@ -1,0 +1,239 @@
+"""Reads a released checkpoint and writes the folder that gptoss-mlx and mlx-lm run.
+
+Memory holds one piece of one tensor (16 MiB) and, where a recipe quantizes, the scales
+of the file being written (under 100 MB for gpt-oss-120b).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from gptoss_mlx import __version__
+from gptoss_mlx.checkpoint import Checkpoint, Layout, open_checkpoint
+from gptoss_mlx.errors import (
+    ConvertError,
+    DestinationExistsError,
+    NoSpaceError,
+    storage_errors,
+)
+
+from .companions import companion_files
+from .manifest import MANIFEST, FileEntry, Manifest, TensorEntry
+from .partial import Journal, claim_partial, finish_partial
+from .plan import (
+    SHARD_BYTES,
+    OutputTensor,
+    Shard,
+    config_keys,
+    plan_shards,
+    plan_tensors,
+)
+from .provenance import identity_of, provenance_of
+from .quantize import PIECE_BYTES, quantize_rows
+from .recipes import DEFAULT_RECIPE, find_recipe
+from .writer import WrittenFile, write_file, write_shard
+
+__all__ = ["Conversion", "convert_checkpoint"]
+
+INDEX = "model.safetensors.index.json"
+# What the small files may take.
+ROOM_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """What a conversion has made.
+
+    Attributes:
+        folder: Where it is.
+        nbytes: Bytes of the tensors in it.
+        resumed_bytes: Of these, what an earlier run had written.
+    """
+
+    folder: Path
+    nbytes: int
+    resumed_bytes: int
+
+
+def convert_checkpoint(
+    source: Path,
+    destination: Path,
+    *,
+    recipe: str = DEFAULT_RECIPE,
+    progress: Callable[[int, int], None] | None = None,
+    notice: Callable[[str], None] | None = None,
+    shard_bytes: int = SHARD_BYTES,
+) -> Conversion:
+    """Convert the released checkpoint ``source`` to a folder ``destination``.
+
+    It is written as ``DESTINATION.partial``, which nothing reads as a model, and
+    renamed when it is whole. After an interruption the same call goes on with the
+    file it was at.
+
+    Args:
+        source: In Hugging Face's layout or OpenAI's.
+        destination: Must not exist.
+        recipe: ``exact`` or ``q8``.
+        progress: Called with the tensors' bytes done and those in all.
+        notice: Told in a sentence what becomes of an earlier run's files.
+        shard_bytes: Most bytes of tensors in a file.
+
+    Raises:
+        ConvertError: There is no such recipe, ``source`` is converted already, or
+            ``destination`` lies in it or is being written.
+        DestinationExistsError: ``destination`` exists.
+        CheckpointError: ``source`` cannot be used; see ``open_checkpoint``.
+        ConfigError: Its config.json cannot.
+        NoSpaceError: The disk is full, or would be.
+        NoPermissionError: Reading or writing is forbidden.
+        StorageError: The disk refuses for another reason.
+    """
+    chosen = find_recipe(recipe)
+    _check_destination(source, destination)
+    checkpoint = open_checkpoint(source)
+    if checkpoint.layout is Layout.MLX:
+        raise ConvertError(
+            f"{source} must be a released checkpoint but is an MLX folder.",
+            hint=f"Use it as it is, there is nothing to convert: {source}",
+        )
+    tensors = plan_tensors(checkpoint, chosen)
+    shards = plan_shards(tensors, shard_bytes=shard_bytes)
+    total = sum(shard.nbytes for shard in shards)
+    provenance = provenance_of(checkpoint)
+    companions = companion_files(checkpoint, chosen, provenance)
+    made_by = {"gptoss_mlx": __version__, "mlx": version("mlx")}
+    key = {
+        "source": identity_of(checkpoint),
+        "recipe": chosen.name,
+        "made_by": made_by,
+        "shard_bytes": shard_bytes,
+    }
+    with claim_partial(destination) as partial:
+        journal = Journal(partial, key, notice or (lambda sentence: None))
+        done = sum(shard.nbytes for shard in shards if shard.file in journal.files)
+        resumed = done
+        room = sum(map(len, companions.values())) + ROOM_BYTES
+        _check_space(partial, total - done + room, anything=bool(journal.files))
+        report = progress or (lambda done, total: None)
+        report(done, total)
+
+        def written(nbytes: int) -> None:
+            nonlocal done
+            done += nbytes
+            report(done, total)
+
+        for shard in shards:
+            if shard.file not in journal.files:
+                pieces_of = _Pieces(checkpoint)
+                entry = write_shard(
+                    partial / shard.file, shard.tensors, pieces_of, written=written
+                )
+                journal.record(shard.file, entry)
+        config = _json(config_keys(checkpoint, tensors))
+        small = {**companions, INDEX: _index(shards, total)}
+        files = dict(journal.files)
+        files |= {name: write_file(partial / name, data) for name, data in small.items()}
+        files["config.json"] = WrittenFile.of(config)
+        manifest = Manifest(
+            provenance,
+            chosen.name,
+            made_by,
+            {name: FileEntry(file.nbytes, file.sha256) for name, file in files.items()},
+            _tensor_entries(shards, files),
+        )
+        write_file(partial / MANIFEST, manifest.encode())
+        # Without it, no program takes the folder for a model.
+        write_file(partial / "config.json", config)
+        finish_partial(partial, destination)
+    return Conversion(destination, total, resumed)
+
+
+class _Pieces:
+    """Gives the bytes of a file's tensors, in the order they are written."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._checkpoint = checkpoint
+        # A weight's scales and biases, made with it and written after it.
+        self._kept: dict[str, list[bytes]] = {}
+
+    def __call__(self, tensor: OutputTensor) -> Iterator[bytes]:
+        if tensor.packing is None:
+            yield from self._checkpoint.chunks(tensor.source, chunk_bytes=PIECE_BYTES)
+        elif tensor.name.endswith(".weight"):
+            module = tensor.name.removesuffix(".weight")
+            scales = self._kept[f"{module}.scales"] = []
+            biases = self._kept[f"{module}.biases"] = []
+            for rows in quantize_rows(self._checkpoint, tensor.source, tensor.packing):
+                scales.append(rows.scales)
+                biases.append(rows.biases)
+                yield rows.weight
+        else:
+            yield from self._kept.pop(tensor.name)
+
+
+def _check_destination(source: Path, destination: Path) -> None:
+    with storage_errors(destination):
+        place, origin = destination.resolve(), source.resolve()
+        if place == origin or origin in place.parents:
+            raise ConvertError(
+                f"The destination must lie outside {source} but is {destination}.",
+                hint="Name another destination.",
+            )
+        if destination.name.endswith(".partial"):
+            raise ConvertError(
+                f"The destination must not end in .partial, which marks what is "
+                f"unfinished, but is {destination}.",
+                hint="Name another destination.",
+            )
+        if os.path.lexists(destination):
+            raise DestinationExistsError(
+                f"The destination must not exist, but {destination} does.",
+                hint=f"Name another destination, or remove it first: {destination}",
+            )
+
+
+def _check_space(partial: Path, needed: int, *, anything: bool) -> None:
+    with storage_errors(partial):
+        free = shutil.disk_usage(partial).free
+        if needed > free:
+            if not anything:
+                shutil.rmtree(partial)
+            raise NoSpaceError(
+                f"{partial.parent} must have {needed / 1e6:,.1f} MB free "
+                f"but has {free / 1e6:,.1f} MB."
+            )
+
+
+def _tensor_entries(
+    shards: Sequence[Shard], files: Mapping[str, WrittenFile]
+) -> dict[str, TensorEntry]:
+    return {
+        tensor.name: TensorEntry(
+            shard.file,
+            tensor.dtype,
+            tensor.shape,
+            files[shard.file].tensors[tensor.name],
+        )
+        for shard in shards
+        for tensor in shard.tensors
+    }
+
+
+def _index(shards: Sequence[Shard], total: int) -> bytes:
+    weight_map = {tensor.name: shard.file for shard in shards for tensor in shard.tensors}
+    return _json(
+        {
+            "metadata": {"total_size": total},
+            "weight_map": dict(sorted(weight_map.items())),
+        }
+    )
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, indent=2).encode() + b"\n"

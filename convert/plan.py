@@ -1,0 +1,181 @@
+"""What a conversion writes: every tensor, the files they go into, and config.json.
+
+Source: https://github.com/ml-explore/mlx-lm/blob/main/mlx_lm/models/gpt_oss.py
+(``sanitize``) for the module paths that the quantization dictionary uses.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from typing import Any
+
+from gptoss_mlx.checkpoint import Checkpoint, Layout
+from gptoss_mlx.checkpoint.safetensors import DTYPE_BYTES
+from gptoss_mlx.config import Quantization, hugging_face_keys, read_json_object
+
+from .recipes import Recipe
+
+__all__ = [
+    "SHARD_BYTES",
+    "OutputTensor",
+    "Shard",
+    "config_keys",
+    "plan_shards",
+    "plan_tensors",
+]
+
+# 5 GB, and a MiB of it for the header.
+SHARD_BYTES = 5_000_000_000 - (1 << 20)
+
+EXPERTS = Quantization(32, 4, "mxfp4")
+
+
+@dataclass(frozen=True, slots=True)
+class OutputTensor:
+    """One tensor of the output.
+
+    Attributes:
+        dtype: As safetensors spells it.
+        source: Name of the tensor it is made from, in Hugging Face's release.
+        packing: How it is quantized; None if it is the source's bytes.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    source: str
+    packing: Quantization | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Its length in bytes."""
+        return math.prod(self.shape) * DTYPE_BYTES[self.dtype]
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One file of the output, its tensors in the order of their bytes."""
+
+    file: str
+    tensors: tuple[OutputTensor, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its tensors."""
+        return sum(tensor.nbytes for tensor in self.tensors)
+
+
+def plan_tensors(checkpoint: Checkpoint, recipe: Recipe) -> list[OutputTensor]:
+    """List every tensor of the output: embedding, layers, norm, lm_head.
+
+    The tensors of one module follow each other.
+    """
+    tensors: list[OutputTensor] = []
+    for name, view in checkpoint.views.items():
+        dtype = checkpoint.dtype(name)
+        module = name.removesuffix(".weight")
+        packing = None
+        if module != name and len(view.shape) == 2:
+            packing = recipe.packing(module, view.shape[1])
+        if packing is None:
+            tensors.append(OutputTensor(name, dtype, view.shape, name))
+        else:
+            tensors += _quantized(module, dtype, view.shape, packing)
+    return sorted(tensors, key=lambda tensor: (_place(tensor.name), tensor.name))
+
+
+def plan_shards(
+    tensors: Sequence[OutputTensor], *, shard_bytes: int = SHARD_BYTES
+) -> list[Shard]:
+    """Fill files with whole modules, in order.
+
+    Args:
+        tensors: Those of one module in a row.
+        shard_bytes: Most bytes of tensors in a file. A module with more has a file of
+            its own.
+    """
+    files: list[list[OutputTensor]] = [[]]
+    filled = 0
+    for _, group in groupby(tensors, key=lambda tensor: _module(tensor.name)):
+        module = list(group)
+        nbytes = sum(tensor.nbytes for tensor in module)
+        if files[-1] and filled + nbytes > shard_bytes:
+            files.append([])
+            filled = 0
+        files[-1] += module
+        filled += nbytes
+    return [
+        Shard(
+            f"model-{number:05}-of-{len(files):05}.safetensors",
+            tuple(sorted(file, key=_file_order)),
+        )
+        for number, file in enumerate(files, start=1)
+    ]
+
+
+def config_keys(checkpoint: Checkpoint, tensors: Sequence[OutputTensor]) -> dict[str, Any]:
+    """Return the output's config.json: the source's keys, with MLX's quantization.
+
+    The dictionary has an entry for every module, under the paths that mlx-lm has after
+    splitting gate and up.
+    """
+    if checkpoint.layout is Layout.OPENAI:
+        keys = hugging_face_keys(checkpoint.config)
+    else:
+        keys = read_json_object(checkpoint.folder / "config.json")
+    # Says MXFP4 in transformers' way, which would be read before ours.
+    keys.pop("quantization_config", None)
+    table: dict[str, Any] = asdict(EXPERTS)
+    for tensor in tensors:
+        module, _, suffix = tensor.name.rpartition(".")
+        if suffix == "weight" and len(tensor.shape) == 2:
+            table[module] = asdict(tensor.packing) if tensor.packing else False
+        elif suffix == "gate_up_proj_blocks":
+            table[f"{module}.gate_proj"] = asdict(EXPERTS)
+            table[f"{module}.up_proj"] = asdict(EXPERTS)
+        elif suffix == "down_proj_blocks":
+            table[f"{module}.down_proj"] = asdict(EXPERTS)
+    return dict(sorted({**keys, "quantization": table}.items()))
+
+
+def _quantized(
+    module: str, dtype: str, shape: tuple[int, ...], packing: Quantization
+) -> Iterator[OutputTensor]:
+    rows, columns = shape
+    for suffix, part_dtype, part_columns in (
+        ("weight", "U32", columns * packing.bits // 32),
+        ("scales", dtype, columns // packing.group_size),
+        ("biases", dtype, columns // packing.group_size),
+    ):
+        yield OutputTensor(
+            f"{module}.{suffix}",
+            part_dtype,
+            (rows, part_columns),
+            f"{module}.weight",
+            packing,
+        )
+
+
+def _place(name: str) -> int:
+    """Order the parts of the model as a token meets them."""
+    if name.startswith("model.layers."):
+        return int(name.split(".")[2])
+    return {"model.embed_tokens": -1, "model.norm": 1 << 20}.get(_module(name), 1 << 21)
+
+
+def _module(name: str) -> str:
+    for suffix in ("_blocks", "_scales", "_bias"):
+        name = name.removesuffix(suffix)
+    return name if name.endswith("_proj") else name.rpartition(".")[0]
+
+
+def _file_order(tensor: OutputTensor) -> tuple[int, bool, str]:
+    """Larger dtypes first, so that every tensor is aligned to its dtype.
+
+    Packed weights before scales: quantizing gives both at once, and the larger one is
+    written as it comes.
+    """
+    return -DTYPE_BYTES[tensor.dtype], tensor.dtype != "U32", tensor.name

@@ -1,0 +1,87 @@
+"""Where a checkpoint comes from, as far as its folder tells."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gptoss_mlx.checkpoint import Checkpoint, Layout
+from gptoss_mlx.errors import storage_errors
+
+__all__ = ["Provenance", "identity_of", "provenance_of"]
+
+_LAYOUTS = {
+    Layout.HUGGING_FACE: "huggingface",
+    Layout.OPENAI: "original",
+    Layout.MLX: "mlx",
+}
+_REVISION = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a checkpoint comes from.
+
+    Attributes:
+        layout: ``huggingface`` or ``original``.
+        repository: On the Hugging Face Hub, if known.
+        revision: Commit of the repository, if known.
+        folder: Name of the folder it was read from, without the path to it.
+    """
+
+    layout: str
+    repository: str | None
+    revision: str | None
+    folder: str
+
+
+def provenance_of(checkpoint: Checkpoint) -> Provenance:
+    """Tell where ``checkpoint`` comes from by how huggingface_hub lays folders out.
+
+    Its cache has ``models--OWNER--NAME/snapshots/REVISION``; a folder it downloads to
+    keeps the revision in ``.cache/huggingface``.
+
+    Raises:
+        StorageError: The folder cannot be read.
+    """
+    folder = checkpoint.folder.absolute()
+    root = folder.parent if folder.name == "original" else folder
+    repository, revision = None, None
+    if root.parent.name == "snapshots" and _REVISION.fullmatch(root.name):
+        kind, _, name = root.parent.parent.name.partition("--")
+        if kind == "models" and name:
+            repository, revision = name.replace("--", "/"), root.name
+    else:
+        revision = _downloaded_revision(root, folder)
+    name = repository.rpartition("/")[2] if repository else root.name
+    return Provenance(_LAYOUTS[checkpoint.layout], repository, revision, name)
+
+
+def identity_of(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Describe the files of ``checkpoint`` so that a change of any of them shows.
+
+    Raises:
+        StorageError: A file cannot be read.
+    """
+    config = checkpoint.folder / "config.json"
+    files = sorted({tensor.path.resolve() for tensor in checkpoint.files.values()})
+    with storage_errors(checkpoint.folder):
+        return {
+            "config": hashlib.sha256(config.read_bytes()).hexdigest(),
+            "files": [
+                [str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files
+            ],
+        }
+
+
+def _downloaded_revision(root: Path, folder: Path) -> str | None:
+    file = (folder / "config.json").relative_to(root)
+    metadata = root / ".cache" / "huggingface" / "download" / f"{file}.metadata"
+    with storage_errors(metadata):
+        if not metadata.is_file():
+            return None
+        first = metadata.read_text(errors="replace").partition("\n")[0]
+    return first if _REVISION.fullmatch(first) else None

@@ -1,0 +1,149 @@
+"""Write a safetensors file a piece at a time, and hash it on the way.
+
+Source: https://github.com/huggingface/safetensors#format
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gptoss_mlx.errors import storage_errors
+
+from .plan import OutputTensor
+
+__all__ = ["WrittenFile", "sync_folder", "write_file", "write_shard"]
+
+# mlx-lm and transformers look for it.
+METADATA = {"format": "mlx"}
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenFile:
+    """What a file holds.
+
+    Attributes:
+        nbytes: Length of the file.
+        sha256: Of the whole file, in hexadecimal.
+        tensors: sha256 of each tensor's bytes.
+    """
+
+    nbytes: int
+    sha256: str
+    tensors: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, content: bytes) -> WrittenFile:
+        """Describe a small file by its content."""
+        return cls(len(content), hashlib.sha256(content).hexdigest())
+
+
+def write_shard(
+    path: Path,
+    tensors: Sequence[OutputTensor],
+    pieces_of: Callable[[OutputTensor], Iterator[bytes]],
+    *,
+    written: Callable[[int], None] = lambda nbytes: None,
+) -> WrittenFile:
+    """Write ``tensors`` in this order to ``path``, and bring it safely to the disk.
+
+    Args:
+        path: Replaced if it exists.
+        tensors: Larger dtypes first: then each tensor is aligned to its dtype.
+        pieces_of: Gives a tensor's bytes; memory holds one piece.
+        written: Called with the length of each piece once it is written.
+
+    Raises:
+        NoSpaceError: The disk is full.
+        NoPermissionError: ``path`` must not be written.
+        StorageError: The disk refuses for another reason.
+        ValueError: The pieces of a tensor are more or less than its bytes.
+    """
+    of_file = hashlib.sha256()
+    of_tensors: dict[str, str] = {}
+    header = _header(tensors)
+    # hashlib, read and write let go of the interpreter: they run side by side.
+    with (
+        storage_errors(path),
+        ThreadPoolExecutor(max_workers=2) as pool,
+        path.open("wb") as file,
+    ):
+        file.write(header)
+        of_file.update(header)
+        for tensor in tensors:
+            of_tensor = hashlib.sha256()
+            nbytes = 0
+            for piece in pieces_of(tensor):
+                hashing = [
+                    pool.submit(digest.update, piece) for digest in (of_file, of_tensor)
+                ]
+                file.write(piece)
+                for task in hashing:
+                    task.result()
+                nbytes += len(piece)
+                written(len(piece))
+            if nbytes != tensor.nbytes:
+                raise ValueError(
+                    f"[write_shard] {tensor.name} must have {tensor.nbytes} bytes "
+                    f"but got {nbytes}."
+                )
+            of_tensors[tensor.name] = of_tensor.hexdigest()
+        file.flush()
+        os.fsync(file.fileno())
+        nbytes = file.tell()
+    return WrittenFile(nbytes, of_file.hexdigest(), of_tensors)
+
+
+def write_file(path: Path, content: bytes) -> WrittenFile:
+    """Write a small file and bring it safely to the disk.
+
+    Raises:
+        NoSpaceError: The disk is full.
+        NoPermissionError: ``path`` must not be written.
+        StorageError: The disk refuses for another reason.
+    """
+    with storage_errors(path), path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    return WrittenFile.of(content)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names of ``folder``'s files safely to the disk.
+
+    Raises:
+        StorageError: The disk refuses.
+    """
+    with storage_errors(folder):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            # Some network file systems do not do this for folders.
+            if error.errno not in (errno.EBADF, errno.EINVAL, errno.ENOTSUP):
+                raise
+        finally:
+            os.close(descriptor)
+
+
+def _header(tensors: Sequence[OutputTensor]) -> bytes:
+    entries: dict[str, object] = {"__metadata__": METADATA}
+    offset = 0
+    for tensor in tensors:
+        end = offset + tensor.nbytes
+        entries[tensor.name] = {
+            "dtype": tensor.dtype,
+            "shape": list(tensor.shape),
+            "data_offsets": [offset, end],
+        }
+        offset = end
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text

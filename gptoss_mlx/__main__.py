@@ -1,0 +1,5 @@
+"""``python -m gptoss_mlx`` is ``gptoss-mlx``."""
+
+from gptoss_mlx.cli import main
+
+main()

@@ -1,0 +1,79 @@
+"""Registers the commands and turns errors into messages."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from gptoss_mlx import __version__
+from gptoss_mlx.cli.chat import chat
+from gptoss_mlx.cli.convert import convert
+from gptoss_mlx.cli.models import list_models
+from gptoss_mlx.cli.verify import verify
+from gptoss_mlx.errors import GptOssError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="gptoss-mlx",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    # Rich takes longer to import than all the rest of --help takes to run.
+    rich_markup_mode=None,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"gptoss-mlx {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            help="Print the version and exit.",
+            callback=_print_version,
+            is_eager=True,
+        ),
+    ] = False,
+) -> None:
+    """Run OpenAI's gpt-oss models on Apple silicon."""
+
+
+app.command()(chat)
+app.command()(convert)
+app.command("models")(list_models)
+app.command()(verify)
+
+
+def main() -> None:
+    """Run the command line and exit.
+
+    The exit status is the command's own, or 1 for a GptOssError, 2 for bad usage and
+    130 for Ctrl-C.
+    """
+    try:
+        try:
+            app()
+        finally:
+            # A closed pipe must be noticed here, not at the interpreter's exit.
+            sys.stdout.flush()
+    except GptOssError as error:
+        if os.environ.get("GPTOSS_DEBUG"):
+            raise
+        typer.secho(f"Error: {error}", fg="red", err=True)
+        typer.echo(f"Hint: {error.hint}", err=True)
+        sys.exit(1)
+    except BrokenPipeError:
+        # What is still buffered has no reader, and the interpreter flushes once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

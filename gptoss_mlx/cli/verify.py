@@ -1,0 +1,56 @@
+"""``gptoss-mlx verify``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gptoss_mlx.cli.options import JsonOpt, ModelArg
+
+__all__ = ["verify"]
+
+
+def verify(
+    model: ModelArg,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="SRC",
+            help="Released checkpoint that the model must have been made from.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Prove that a converted model is unchanged.
+
+    Reads every byte and compares it with the manifest. With --against, experts and all
+    else that the recipe leaves as released must have the source's bytes, and the rest is
+    quantized again and compared.
+
+    Example: gptoss-mlx verify 20b --against ~/Downloads/gpt-oss-20b
+    """
+    from gptoss_mlx.cli.progress import byte_progress
+    from gptoss_mlx.convert import verify_checkpoint
+    from gptoss_mlx.store import resolve
+
+    folder = resolve(model)
+    with byte_progress("Verifying") as progress:
+        report = verify_checkpoint(folder, against, progress=progress)
+    if as_json:
+        typer.echo(json.dumps({"folder": str(folder), **asdict(report)}, indent=2))
+        return
+    typer.echo(f"{folder} is right.")
+    typer.echo(
+        f"manifest: {report.files} files, {report.tensors} tensors, "
+        f"{report.nbytes / 1e9:.2f} GB have the recorded sha256"
+    )
+    if report.identical is not None:
+        typer.echo(
+            f"source: {report.identical} tensors have its bytes, "
+            f"{report.requantized} are its tensors quantized"
+        )

@@ -1,0 +1,182 @@
+"""Which models are on this machine: the folders in ``GPTOSS_MLX_HOME/models``."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from gptoss_mlx.config import read_config, read_json_object
+from gptoss_mlx.errors import (
+    GptOssError,
+    ModelNotFoundError,
+    NoCheckpointError,
+    storage_errors,
+)
+
+__all__ = ["StoredModel", "home", "model_size", "models", "models_folder", "resolve"]
+
+# By num_hidden_layers and num_local_experts.
+_SIZES = {(24, 32): "20b", (36, 128): "120b"}
+
+# Which of several recipes a short name means.
+_PREFERRED = ("q8", "exact")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredModel:
+    """A folder of the store.
+
+    Attributes:
+        recipe: What it was converted by; None if it was not converted here.
+        size: ``20b``, ``120b``, or None for a model of another size.
+        nbytes: Bytes of its files.
+        layers: None if config.json cannot be read; ``experts`` likewise.
+        problem: Why it cannot be used, in a sentence; None if no reason shows.
+        unfinished: Whether a conversion or a download stopped before it was whole.
+    """
+
+    name: str
+    path: Path
+    recipe: str | None = None
+    size: str | None = None
+    nbytes: int = 0
+    layers: int | None = None
+    experts: int | None = None
+    problem: str | None = None
+    unfinished: bool = False
+
+
+def home() -> Path:
+    """Return the folder of everything the program keeps."""
+    return Path(os.environ.get("GPTOSS_MLX_HOME") or "~/.gptoss-mlx").expanduser()
+
+
+def models_folder() -> Path:
+    """Return the folder of the store's models."""
+    return home() / "models"
+
+
+def model_size(layers: int, experts: int) -> str | None:
+    """Return ``20b`` or ``120b``; None for a model of another size."""
+    return _SIZES.get((layers, experts))
+
+
+def models() -> list[StoredModel]:
+    """List the store by name, with what is unfinished or broken. No weight is read.
+
+    Raises:
+        StorageError: The store cannot be listed.
+    """
+    folder = models_folder()
+    with storage_errors(folder):
+        if not folder.is_dir():
+            return []
+        found = sorted(path for path in folder.iterdir() if path.is_dir())
+    return [_describe(path) for path in found if not path.name.startswith(".")]
+
+
+def resolve(name_or_path: str | Path) -> Path:
+    """Find a model's folder.
+
+    Args:
+        name_or_path: A name in the store, its beginning (``20b`` stands for
+            ``gpt-oss-20b-…``), or a folder. A plain word is a name first.
+
+    Raises:
+        ModelNotFoundError: It is neither.
+        StorageError: The store cannot be listed.
+    """
+    text = os.fspath(name_or_path)
+    if not text.strip() or not text.isprintable():
+        raise ModelNotFoundError(f"A model's name must be printable but is {text!r}.")
+    path = Path(text).expanduser()
+    is_word = path.name == text and text not in (".", "..")
+    stored = models() if is_word else []
+    if (chosen := _choose(text, stored)) is not None:
+        return chosen.path
+    with storage_errors(path):
+        if path.is_dir():
+            return path
+    for model in stored:
+        if model.unfinished and _matches(model.name, text):
+            raise ModelNotFoundError(
+                f"The model {text!r} must be whole, but {model.path} is unfinished.",
+                hint="Run the command that was writing it again: it continues there.",
+            )
+    raise ModelNotFoundError(
+        f"{text!r} must be a folder or a model in {models_folder()} but is neither.",
+        hint=_suggest(text, stored),
+    )
+
+
+def _choose(name: str, stored: list[StoredModel]) -> StoredModel | None:
+    whole = [model for model in stored if not model.unfinished]
+    for model in whole:
+        if model.name == name:
+            return model
+    matching = [
+        model for model in whole if model.problem is None and _matches(model.name, name)
+    ]
+
+    def preference(model: StoredModel) -> int:
+        known = model.recipe in _PREFERRED
+        return _PREFERRED.index(model.recipe or "") if known else len(_PREFERRED)
+
+    return min(matching, key=preference, default=None)
+
+
+def _matches(stored: str, name: str) -> bool:
+    stored = stored.removesuffix(".partial")
+    return any(
+        stored == start or stored.startswith(f"{start}-")
+        for start in (name, f"gpt-oss-{name}")
+    )
+
+
+def _suggest(name: str, stored: list[StoredModel]) -> str:
+    names = [model.name for model in stored if not model.unfinished]
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
+    if close:
+        return f"Name one that is here: {', '.join(close)}"
+    return ModelNotFoundError.hint
+
+
+def _describe(path: Path) -> StoredModel:
+    unfinished = path.name.endswith(".partial")
+    nbytes = 0
+    recipe = size = layers = experts = problem = None
+    try:
+        with storage_errors(path):
+            nbytes = sum(file.stat().st_size for file in path.iterdir() if file.is_file())
+        if unfinished:
+            return StoredModel(path.name, path, nbytes=nbytes, unfinished=True)
+        recipe = _check_manifest(path)
+        config = read_config(path)
+        layers, experts = config.num_hidden_layers, config.num_local_experts
+        size = model_size(layers, experts)
+    except GptOssError as error:
+        problem = str(error)
+    return StoredModel(path.name, path, recipe, size, nbytes, layers, experts, problem)
+
+
+def _check_manifest(folder: Path) -> str | None:
+    """Return the recipe, having seen that every file is there in its length."""
+    path = folder / "manifest.json"
+    if not path.is_file():
+        return None
+    manifest = read_json_object(path)
+    files = manifest.get("files")
+    for name, entry in files.items() if isinstance(files, dict) else ():
+        nbytes = entry.get("bytes") if isinstance(entry, dict) else None
+        file = folder / name
+        # A name with a separator could lead out of the folder.
+        if file.name != name or not file.is_file():
+            raise NoCheckpointError(f"{name} is missing.")
+        if file.stat().st_size != nbytes:
+            raise NoCheckpointError(
+                f"{name} must have {nbytes} bytes but has {file.stat().st_size}."
+            )
+    recipe = manifest.get("recipe")
+    return recipe if isinstance(recipe, str) else None

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+
+import gptoss_mlx
+from gptoss_mlx.cli.app import app, main
+from gptoss_mlx.errors import ConfigError
+
+Command = Callable[[], None]
+Register = Callable[[Command], None]
+
+
+@pytest.fixture
+def register(monkeypatch: pytest.MonkeyPatch) -> Iterator[Register]:
+    """Makes a function the command ``gptoss-mlx probe``, and types that command."""
+    monkeypatch.delenv("GPTOSS_DEBUG", raising=False)
+    monkeypatch.setattr(sys, "argv", ["gptoss-mlx", "probe"])
+    before = list(app.registered_commands)
+
+    def add(command: Command) -> None:
+        app.command("probe")(command)
+
+    yield add
+    app.registered_commands[:] = before
+
+
+def exit_code() -> object:
+    """What main() exits with."""
+    with pytest.raises(SystemExit) as exit_info:
+        main()
+    return exit_info.value.code
+
+
+def program(body: str) -> list[str]:
+    """Command line of a process in which ``gptoss-mlx probe`` runs ``body``."""
+    code = f"""
+import sys, time
+from gptoss_mlx.cli.app import app, main
+@app.command()
+def probe() -> None:
+    {body}
+sys.argv = ["gptoss-mlx", "probe"]
+main()
+"""
+    return [sys.executable, "-c", code]
+
+
+def fail() -> None:
+    """Raise an error with a hint of its own."""
+    raise ConfigError("Rope must be yarn.", hint="Fetch it again: gptoss-mlx x")
+
+
+def test_a_library_error_becomes_two_lines_and_exit_1(
+    register: Register, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The message goes to stderr with its hint, and no traceback."""
+    register(fail)
+
+    assert exit_code() == 1
+    captured = capsys.readouterr()
+    assert captured.err == (
+        "Error: Rope must be yarn.\nHint: Fetch it again: gptoss-mlx x\n"
+    )
+    assert captured.out == ""
+
+
+def test_gptoss_debug_shows_the_traceback(
+    register: Register, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With GPTOSS_DEBUG=1 the error itself leaves the program."""
+    register(fail)
+    monkeypatch.setenv("GPTOSS_DEBUG", "1")
+
+    with pytest.raises(ConfigError):
+        main()
+
+
+def test_ctrl_c_in_a_command_exits_130(
+    register: Register, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """KeyboardInterrupt is no error: nothing is printed."""
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    register(interrupted)
+
+    assert exit_code() == 130
+    assert capsys.readouterr().err == ""
+
+
+def test_a_real_sigint_exits_130_without_a_traceback() -> None:
+    """What the terminal sends on Ctrl-C ends the process with 130, quietly."""
+    body = "print('ready', flush=True); time.sleep(60)"
+    with subprocess.Popen(
+        program(body), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+
+    assert (process.returncode, err) == (130, "")
+
+
+@pytest.mark.parametrize("lines", [1, 100_000])
+def test_a_closed_pipe_is_quiet(lines: int) -> None:
+    """``gptoss-mlx models | true`` prints no traceback, however much is written."""
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    try:
+        process = subprocess.run(
+            program(f"print('a line\\n' * {lines})"),
+            stdout=write_end,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    finally:
+        os.close(write_end)
+
+    assert (process.returncode, process.stderr) == (1, "")
+
+
+@pytest.mark.parametrize("argument", ["nonsense", "--nonsense"])
+def test_a_command_or_option_that_does_not_exist_exits_2(
+    argument: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Bad usage is told on stderr, and names what was typed."""
+    monkeypatch.setattr(sys, "argv", ["gptoss-mlx", argument])
+
+    assert exit_code() == 2
+    captured = capsys.readouterr()
+    assert argument in captured.err
+    assert captured.out == ""
+
+
+def test_version_prints_the_version(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``--version`` needs no command."""
+    monkeypatch.setattr(sys, "argv", ["gptoss-mlx", "--version"])
+
+    assert exit_code() == 0
+    assert capsys.readouterr().out == f"gptoss-mlx {gptoss_mlx.__version__}\n"

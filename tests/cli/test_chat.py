@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+SOURCE = Path(__file__).parents[2] / "examples" / "demo_dialogues.json"
+ANSWERS = {
+    question: dialogue["answer"]
+    for dialogue in json.loads(SOURCE.read_text(encoding="utf-8"))["dialogues"]
+    for question in dialogue["questions"]
+}
+
+
+def chat(*arguments: str, questions: bytes) -> subprocess.CompletedProcess[bytes]:
+    """Run the program with its questions on stdin."""
+    return subprocess.run(
+        [sys.executable, "-m", "gptoss_mlx", "chat", *arguments],
+        input=questions,
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_a_question_by_pipe_gets_one_line_of_answer() -> None:
+    """With no model on the machine the demo answers, and stdout holds nothing else."""
+    done = chat(questions=b"What is gpt-oss?\n")
+
+    assert done.returncode == 0
+    assert done.stdout.decode() == ANSWERS["What is gpt-oss?"] + "\n"
+
+
+def test_each_line_is_a_question() -> None:
+    """Empty lines are none, and bytes that are no UTF-8 do no harm."""
+    done = chat("demo", questions=b"What is harmony?\n\n\xff\xfe?\nWhat is MXFP4?")
+    lines = done.stdout.decode().splitlines()
+
+    assert done.returncode == 0
+    assert len(lines) == 3
+    assert lines[0] == ANSWERS["What is harmony?"]
+    assert lines[2] == ANSWERS["What is MXFP4?"]
+
+
+def test_without_a_question_there_is_no_answer() -> None:
+    """Empty stdin is no error."""
+    done = chat(questions=b"")
+
+    assert (done.returncode, done.stdout) == (0, b"")
+
+
+def test_a_model_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    """Exit 1, the error and its hint on stderr."""
+    done = chat(str(tmp_path / "nothing"), questions=b"Hello\n")
+
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.decode().startswith("Error: ")
+    assert "Hint: " in done.stderr.decode()

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from tiny_checkpoint import write_tiny_checkpoint
+
+from gptoss_mlx.convert import convert_checkpoint
+from gptoss_mlx.convert.companions import COPIED
+
+
+@pytest.mark.parametrize("layout", [".", "original"])
+def test_the_small_files_of_the_release_are_copied(
+    source: Path, tmp_path: Path, layout: str
+) -> None:
+    """Also from around ``original/``, which is released without them."""
+    released = tmp_path / "released"
+    shutil.copytree(source, released)
+    for name in COPIED:
+        (released / name).write_text(f"content of {name}")
+    (released / "README.md").write_text("OpenAI's")
+    convert_checkpoint(released / layout, tmp_path / "out")
+
+    for name in COPIED:
+        assert (tmp_path / "out" / name).read_text() == f"content of {name}"
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "OpenAI's" not in card
+    assert "mlx_lm.chat" in card
+
+
+def test_a_source_without_them(exact: Path) -> None:
+    """What a program needs, and the licence, are there all the same."""
+    generation = json.loads((exact / "generation_config.json").read_text())
+
+    assert generation == {
+        "bos_token_id": 199998,
+        "do_sample": True,
+        "eos_token_id": [200002, 199999, 200012],
+        "pad_token_id": 199999,
+    }
+    assert "Apache License, Version 2.0" in (exact / "LICENSE").read_text()
+    assert not (exact / "tokenizer.json").exists()
+
+
+def test_the_model_card_of_a_model_of_unknown_size(exact: Path) -> None:
+    """It claims no origin but the folder's name."""
+    card = (exact / "README.md").read_text()
+
+    assert card.startswith("---\nlicense: apache-2.0\nlibrary_name: mlx\n")
+    assert "# tiny-exact" in card
+    assert "Recipe `exact`: every tensor as released." in card
+    assert "base_model" not in card
+    assert "openai" not in card
+    assert "mlx_lm" not in card  # which has its tokenizer from the folder
+
+
+def test_the_model_card_of_a_model_of_20bs_size(tmp_path: Path) -> None:
+    """It names OpenAI's release as the base model."""
+    write_tiny_checkpoint(
+        tmp_path / "released",
+        vocab_size=64,
+        hidden_size=32,
+        intermediate_size=32,
+        num_hidden_layers=24,
+        num_local_experts=32,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=16,
+    )
+    convert_checkpoint(tmp_path / "released", tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text()
+
+    assert "\nbase_model: openai/gpt-oss-20b\n" in card
+    assert "# gpt-oss-20b-q8" in card
+    assert "https://huggingface.co/openai/gpt-oss-20b" in card

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gptoss_mlx.convert.partial import Journal, claim_partial, finish_partial
+from gptoss_mlx.convert.writer import write_file
+from gptoss_mlx.errors import ConvertError, DestinationExistsError
+
+
+def test_two_conversions_to_one_destination(tmp_path: Path) -> None:
+    """The second is refused while the first one writes, and not after it."""
+    destination = tmp_path / "out"
+    with (
+        claim_partial(destination),
+        pytest.raises(ConvertError, match=r"is being written by another process\."),
+        claim_partial(destination),
+    ):
+        pass
+    with claim_partial(destination) as partial:
+        assert partial == tmp_path / "out.partial"
+
+
+def test_one_that_waited_for_the_other_to_end(tmp_path: Path) -> None:
+    """Finding the destination there, it is refused, and leaves nothing behind."""
+    destination = tmp_path / "out"
+    destination.mkdir()
+    with pytest.raises(DestinationExistsError), claim_partial(destination):
+        pass
+
+    assert list(tmp_path.iterdir()) == [destination]
+
+
+def test_a_finished_folder_has_no_lock_and_no_journal(tmp_path: Path) -> None:
+    """It is renamed, with what was in it."""
+    with claim_partial(tmp_path / "out") as partial:
+        Journal(partial, {}, print)
+        (partial / "config.json").write_text("{}")
+        finish_partial(partial, tmp_path / "out")
+
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["config.json"]
+
+
+def test_a_destination_that_came_to_be_in_the_meantime(tmp_path: Path) -> None:
+    """It is not replaced."""
+    with claim_partial(tmp_path / "out") as partial:
+        Journal(partial, {}, print)
+        (tmp_path / "out").write_text("precious")
+        with pytest.raises(DestinationExistsError):
+            finish_partial(partial, tmp_path / "out")
+
+    assert (tmp_path / "out").read_text() == "precious"
+
+
+def test_a_folder_of_that_name_that_is_not_ours(tmp_path: Path) -> None:
+    """Nothing in it is touched."""
+    (tmp_path / "out.partial").mkdir()
+    (tmp_path / "out.partial" / "thesis.txt").write_text("precious")
+    with (
+        pytest.raises(ConvertError, match="has no journal"),
+        claim_partial(tmp_path / "out"),
+    ):
+        pass
+
+    (left,) = (tmp_path / "out.partial").iterdir()
+    assert left.read_text() == "precious"
+
+
+@pytest.mark.parametrize("damage", ["shorter", "gone"])
+def test_a_recorded_file_that_is_no_longer_whole(tmp_path: Path, damage: str) -> None:
+    """It is written again."""
+    with claim_partial(tmp_path / "out") as partial:
+        journal = Journal(partial, {"recipe": "q8"}, print)
+        for name in ("a", "b"):
+            journal.record(name, write_file(partial / name, b"content"))
+        if damage == "gone":
+            (partial / "a").unlink()
+        else:
+            (partial / "a").write_bytes(b"cont")
+
+        assert list(Journal(partial, {"recipe": "q8"}, print).files) == ["b"]
+        assert not (partial / "a").exists()
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"key": 1}', "\0"])
+def test_a_journal_that_is_none(tmp_path: Path, content: str) -> None:
+    """Nothing is kept on its word."""
+    with claim_partial(tmp_path / "out") as partial:
+        (partial / ".journal.json").write_text(content)
+        (partial / "a").write_text("content")
+        notices: list[str] = []
+
+        assert Journal(partial, {"recipe": "q8"}, notices.append).files == {}
+        assert not (partial / "a").exists()
+        assert notices[0].startswith("Starting anew: ")
+        assert json.loads((partial / ".journal.json").read_text())["files"] == {}

@@ -1,0 +1,274 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_checkpoint import write_tiny_checkpoint
+
+from gptoss_mlx import store
+from gptoss_mlx.errors import ModelNotFoundError, StorageError
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of an empty store's models."""
+    monkeypatch.setenv("GPTOSS_MLX_HOME", str(tmp_path / "home"))
+    models = tmp_path / "home" / "models"
+    models.mkdir(parents=True)
+    return models
+
+
+def put(folder: Path, name: str, *, recipe: str = "q8", layers: int = 4) -> Path:
+    """Put what looks like a converted model into the store, without weights."""
+    model = folder / name
+    model.mkdir()
+    experts = 32 if layers == 24 else 8
+    write_tiny_checkpoint(
+        model,
+        vocab_size=8,
+        hidden_size=32,
+        intermediate_size=32,
+        num_hidden_layers=layers,
+        num_local_experts=experts,
+        num_attention_heads=1,
+        num_key_value_heads=1,
+        head_dim=8,
+    )
+    size = (model / "model.safetensors").stat().st_size
+    files = {"model.safetensors": {"bytes": size, "sha256": "0" * 64}}
+    manifest = {"format": 1, "recipe": recipe, "files": files}
+    (model / "manifest.json").write_text(json.dumps(manifest))
+    return model
+
+
+def test_home_is_in_the_users_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a setting, ``~/.gptoss-mlx``; an empty one counts as none."""
+    monkeypatch.setenv("HOME", "/home/ada")
+    monkeypatch.delenv("GPTOSS_MLX_HOME")
+    assert store.home() == Path("/home/ada/.gptoss-mlx")
+
+    monkeypatch.setenv("GPTOSS_MLX_HOME", "")
+    assert store.home() == Path("/home/ada/.gptoss-mlx")
+
+
+def test_home_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """GPTOSS_MLX_HOME names another folder, ``~`` included."""
+    monkeypatch.setenv("HOME", "/home/ada")
+    monkeypatch.setenv("GPTOSS_MLX_HOME", "~/models of mine")
+
+    assert store.home() == Path("/home/ada/models of mine")
+    assert store.models_folder() == Path("/home/ada/models of mine/models")
+
+
+def test_a_store_that_does_not_exist(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is empty, and looking does not make it."""
+    monkeypatch.setenv("GPTOSS_MLX_HOME", str(tmp_path / "none"))
+
+    assert store.models() == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_in_the_store(folder: Path) -> None:
+    """By name, with recipe, size and bytes; files and hidden folders are no models."""
+    tiny = put(folder, "tiny-exact", recipe="exact")
+    large = put(folder, "gpt-oss-20b-q8", layers=24)
+    (folder / ".cache").mkdir()
+    (folder / "notes.txt").touch()
+    found = store.models()
+
+    assert [(model.name, model.path) for model in found] == [
+        ("gpt-oss-20b-q8", large),
+        ("tiny-exact", tiny),
+    ]
+    assert [(model.recipe, model.size) for model in found] == [
+        ("q8", "20b"),
+        ("exact", None),
+    ]
+    assert [(model.layers, model.experts) for model in found] == [(24, 32), (4, 8)]
+    assert found[1].nbytes == sum(
+        path.stat().st_size for path in tiny.iterdir() if path.is_file()
+    )
+    assert all(model.problem is None and not model.unfinished for model in found)
+
+
+def test_a_model_without_a_manifest(folder: Path) -> None:
+    """A folder that was put there by hand counts; nobody knows its recipe."""
+    (put(folder, "by-hand") / "manifest.json").unlink()
+    (model,) = store.models()
+
+    assert (model.recipe, model.problem, model.layers) == (None, None, 4)
+
+
+def test_an_unfinished_model(folder: Path) -> None:
+    """It is listed as that, with the bytes that are there."""
+    (folder / "gpt-oss-20b-q8.partial").mkdir()
+    (folder / "gpt-oss-20b-q8.partial" / "x").write_bytes(bytes(100))
+    (model,) = store.models()
+
+    assert (model.unfinished, model.nbytes) == (True, 100)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "problem"),
+    [
+        ("config.json", None, "must have a config.json"),
+        ("config.json", "{", "must be JSON"),
+        ("config.json", '{"model_type": "llama"}', "model_type must be 'gpt_oss'"),
+        ("manifest.json", "[]", "must be a JSON object"),
+        ("model.safetensors", None, "model.safetensors is missing"),
+        ("model.safetensors", "", "model.safetensors must have"),
+    ],
+)
+def test_a_broken_model(folder: Path, file: str, content: str | None, problem: str) -> None:
+    """It is listed with the reason, and does not hide the others."""
+    broken = put(folder, "broken") / file
+    put(folder, "whole")
+    broken.unlink()
+    if content is not None:
+        broken.write_text(content)
+    first, second = store.models()
+
+    assert first.problem is not None
+    assert problem in first.problem
+    assert second.problem is None
+
+
+@pytest.mark.parametrize(
+    "files",
+    [[], {"x": 3}, {"../x": {"bytes": 1}}, {"x": {"bytes": "1"}}, {"\0": {}}],
+)
+def test_a_manifest_of_nonsense(folder: Path, files: object) -> None:
+    """Listing the store survives it."""
+    model = put(folder, "odd")
+    (model / "manifest.json").write_text(json.dumps({"files": files, "recipe": []}))
+
+    assert [model.name for model in store.models()] == ["odd"]
+
+
+def test_a_name_in_the_store(folder: Path) -> None:
+    """The whole name finds it."""
+    assert store.resolve("tiny-q8" if put(folder, "tiny-q8") else "") == (
+        folder / "tiny-q8"
+    )
+
+
+def test_a_short_name(folder: Path) -> None:
+    """``20b`` is gpt-oss-20b by the preferred recipe, whatever else begins so."""
+    put(folder, "20bees")
+    put(folder, "gpt-oss-120b-q8")
+    put(folder, "gpt-oss-20b-exact", recipe="exact")
+    assert store.resolve("20b") == folder / "gpt-oss-20b-exact"
+
+    put(folder, "gpt-oss-20b-q8")
+    assert store.resolve("20b") == folder / "gpt-oss-20b-q8"
+    assert store.resolve("gpt-oss-20b") == folder / "gpt-oss-20b-q8"
+    assert store.resolve("20b-exact") == folder / "gpt-oss-20b-exact"
+    assert store.resolve("120b") == folder / "gpt-oss-120b-q8"
+
+
+def test_a_short_name_passes_over_what_is_broken(folder: Path) -> None:
+    """A whole one is taken, by a less preferred recipe if need be."""
+    put(folder, "gpt-oss-20b-exact", recipe="exact")
+    (put(folder, "gpt-oss-20b-q8") / "config.json").unlink()
+
+    assert store.resolve("20b") == folder / "gpt-oss-20b-exact"
+
+
+def test_a_folder(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path is taken as it is; a plain word means the store first."""
+    (tmp_path / "work" / "demo").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "work")
+    assert store.resolve(str(tmp_path / "work")) == tmp_path / "work"
+    assert store.resolve("demo") == Path("demo")
+    assert store.resolve(".") == Path()
+
+    put(folder, "demo")
+    assert store.resolve("demo") == folder / "demo"
+    assert store.resolve("./demo") == Path("demo")
+
+
+def test_a_path_when_the_store_cannot_be_read(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a name needs the store."""
+
+    def refuse() -> list[store.StoredModel]:
+        raise StorageError("No store.")
+
+    monkeypatch.setattr(store, "models", refuse)
+    assert store.resolve(tmp_path) == tmp_path
+    with pytest.raises(StorageError):
+        store.resolve("tiny")
+
+
+def test_a_path_in_the_users_home(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``~`` is understood where no shell did it."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine").mkdir()
+
+    assert store.resolve("~/mine") == tmp_path / "mine"
+
+
+def test_a_name_that_is_not_there(folder: Path) -> None:
+    """Close ones are named; without any, the command that lists them."""
+    with pytest.raises(ModelNotFoundError) as caught:
+        store.resolve("gpt-oss-20b")
+    assert str(caught.value) == (
+        f"'gpt-oss-20b' must be a folder or a model in {folder} but is neither."
+    )
+    assert caught.value.hint == "See which models are here: gptoss-mlx models"
+
+    put(folder, "gpt-oss-120b-q8")
+    with pytest.raises(ModelNotFoundError) as caught:
+        store.resolve("gpt-oss-102b-q8")
+    assert caught.value.hint == "Name one that is here: gpt-oss-120b-q8"
+
+
+def test_a_name_whose_model_is_unfinished(folder: Path) -> None:
+    """It is said that it is there, and not whole."""
+    (folder / "gpt-oss-20b-q8.partial").mkdir()
+    with pytest.raises(ModelNotFoundError, match="is unfinished") as caught:
+        store.resolve("20b")
+
+    assert "it continues there" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["", "  ", "a\0b", "a\nb", "\x1b[2J", "\ud800"])
+def test_a_name_that_no_terminal_should_print(folder: Path, name: str) -> None:
+    """It is refused, and shown escaped."""
+    with pytest.raises(ModelNotFoundError, match="must be printable") as caught:
+        store.resolve(name)
+
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("name", ["../models/tiny", "a/b", "openai/gpt-oss-20b", ".."])
+def test_a_path_never_names_a_model_of_the_store(folder: Path, name: str) -> None:
+    """What has a separator is a folder or nothing."""
+    put(folder, "tiny")
+    try:
+        found = store.resolve(name)
+    except ModelNotFoundError:
+        return
+
+    assert found == Path(name)
+
+
+def test_the_store_does_not_import_mlx() -> None:
+    """Listing models needs no array."""
+    subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys, gptoss_mlx.store as s; s.models();"
+            "assert not {'mlx', 'numpy'} & set(sys.modules)",
+        ],
+        check=True,
+    )
