@@ -1,0 +1,1 @@
+"""Files that ship in the package: the vocabulary and the demo model."""

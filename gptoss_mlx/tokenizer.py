@@ -1,0 +1,210 @@
+"""The o200k_harmony vocabulary: text to token ids and back, without a download.
+
+The ranks of o200k_base ship in the package; tiktoken does the byte-pair merges.
+
+Source: https://github.com/openai/tiktoken/blob/main/tiktoken_ext/openai_public.py
+"""
+
+from __future__ import annotations
+
+import base64
+import codecs
+import hashlib
+import lzma
+from collections.abc import Iterable
+from functools import cache
+from importlib import resources
+
+import tiktoken
+
+from gptoss_mlx.errors import DataError
+
+__all__ = [
+    "RANKS_SHA256",
+    "SPECIAL_TOKENS",
+    "VOCAB_SIZE",
+    "StreamDecoder",
+    "Tokenizer",
+    "load_tokenizer",
+    "pack_ranks",
+    "released_ranks",
+]
+
+VOCAB_SIZE = 201_088
+"""Rows of gpt-oss's embedding. Every id below it has a text."""
+
+NUM_RANKS = 199_998
+
+RANKS_SHA256 = "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d"
+"""Of ``o200k_base.tiktoken`` as OpenAI released it."""
+
+DATA_FILE = "o200k_base.xz"
+TABLE_SHA256 = "440741350e7cfa1c0f4869ce742d1b043550adbda5187adcac9e787edac6fba9"
+
+SPLIT = "|".join(
+    (
+        r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*"
+        r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+        r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+"
+        r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+        r"\p{N}{1,3}",
+        r" ?[^\s\p{L}\p{N}]+[\r\n/]*",
+        r"\s*[\r\n]+",
+        r"\s+(?!\S)",
+        r"\s+",
+    )
+)
+
+NAMED_TOKENS = {
+    "<|startoftext|>": 199_998,
+    "<|endoftext|>": 199_999,
+    "<|return|>": 200_002,
+    "<|constrain|>": 200_003,
+    "<|channel|>": 200_005,
+    "<|start|>": 200_006,
+    "<|end|>": 200_007,
+    "<|message|>": 200_008,
+    "<|call|>": 200_012,
+    "<|endofprompt|>": 200_018,
+}
+
+SPECIAL_TOKENS: dict[str, int] = NAMED_TOKENS | {
+    f"<|reserved_{token}|>": token
+    for token in range(200_000, VOCAB_SIZE)
+    if token not in NAMED_TOKENS.values()
+}
+"""Text to id, from ``<|startoftext|>`` (199998) to ``<|reserved_201087|>``."""
+
+
+class Tokenizer:
+    """Turns text into token ids and back. Safe to share between threads."""
+
+    def __init__(self, encoding: tiktoken.Encoding) -> None:
+        self._encoding = encoding
+
+    def encode(self, text: str) -> list[int]:
+        """Encode ``text`` as ordinary text.
+
+        The result holds no special token: ``<|end|>`` in ``text`` becomes the five tokens
+        of its characters. Lone surrogates become U+FFFD.
+        """
+        return self._encoding.encode_ordinary(text)
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        """Decode ``tokens``. Bytes that are no UTF-8 and ids out of range give U+FFFD."""
+        return b"".join(map(self.token_bytes, tokens)).decode("utf-8", errors="replace")
+
+    def token(self, text: str) -> int:
+        """Return the id of a special token.
+
+        Args:
+            text: As in ``SPECIAL_TOKENS``, e.g. ``<|start|>``.
+
+        Raises:
+            KeyError: There is no such token.
+        """
+        return SPECIAL_TOKENS[text]
+
+    def is_special(self, token: int) -> bool:
+        """Tell whether ``token`` stands for structure and not for text."""
+        return NUM_RANKS <= token < VOCAB_SIZE
+
+    def token_bytes(self, token: int) -> bytes:
+        """Return the bytes of one token, which need not be whole characters.
+
+        An id out of range gives U+FFFD in UTF-8.
+        """
+        if not 0 <= token < VOCAB_SIZE:
+            return "\N{REPLACEMENT CHARACTER}".encode()
+        return self._encoding.decode_single_token_bytes(token)
+
+
+class StreamDecoder:
+    """Decodes tokens as they arrive, holding back characters until they are whole.
+
+    The pieces put together are what ``Tokenizer.decode`` gives for all tokens at once.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def push(self, token: int) -> str:
+        """Return the text that ``token`` completes, which may be empty."""
+        return self._decoder.decode(self._tokenizer.token_bytes(token))
+
+    def flush(self) -> str:
+        """Return U+FFFD for bytes that were held back, and start anew."""
+        text = self._decoder.decode(b"", final=True)
+        self._decoder.reset()
+        return text
+
+
+@cache
+def load_tokenizer() -> Tokenizer:
+    """Load the vocabulary in the package. Later calls return the same object.
+
+    Raises:
+        DataError: The file is missing or was changed.
+    """
+    ranks = {token: rank for rank, token in enumerate(_read_tokens())}
+    return Tokenizer(
+        tiktoken.Encoding(
+            name="o200k_harmony",
+            pat_str=SPLIT,
+            mergeable_ranks=ranks,
+            special_tokens=SPECIAL_TOKENS,
+        )
+    )
+
+
+def released_ranks() -> bytes:
+    """Return ``o200k_base.tiktoken`` byte for byte: a line of base64 and rank a token.
+
+    Raises:
+        DataError: The file in the package is missing or was changed.
+    """
+    return b"".join(
+        b"%s %d\n" % (base64.b64encode(token), rank)
+        for rank, token in enumerate(_read_tokens())
+    )
+
+
+def pack_ranks(released: bytes) -> bytes:
+    """Pack ``o200k_base.tiktoken`` into the form that ships in the package.
+
+    The form is xz over a table: the length of each token in one byte, in order of rank,
+    then the tokens' bytes in the same order.
+
+    Raises:
+        DataError: ``released`` is not the released file.
+    """
+    digest = hashlib.sha256(released).hexdigest()
+    if digest != RANKS_SHA256:
+        raise DataError(
+            f"o200k_base.tiktoken must have sha256 {RANKS_SHA256} but has {digest}.",
+            hint="Fetch the file again, and name it uncompressed.",
+        )
+    tokens = [base64.b64decode(line.split()[0]) for line in released.splitlines()]
+    table = bytes(map(len, tokens)) + b"".join(tokens)
+    return lzma.compress(table, preset=9 | lzma.PRESET_EXTREME)
+
+
+def _read_tokens() -> list[bytes]:
+    """Read the tokens in order of rank."""
+    path = resources.files("gptoss_mlx.data") / DATA_FILE
+    try:
+        table = lzma.decompress(path.read_bytes())
+    except (OSError, lzma.LZMAError) as error:
+        raise DataError(f"{path} must be an xz file: {error}.") from error
+    digest = hashlib.sha256(table).hexdigest()
+    if digest != TABLE_SHA256:
+        raise DataError(
+            f"{path} must unpack to sha256 {TABLE_SHA256} but unpacks to {digest}."
+        )
+    tokens = []
+    start = NUM_RANKS
+    for length in table[:NUM_RANKS]:
+        tokens.append(table[start : start + length])
+        start += length
+    return tokens

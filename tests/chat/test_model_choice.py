@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gptoss_mlx.chat import model_choice
+from gptoss_mlx.chat.model_choice import demo_folder, model_folder
+from gptoss_mlx.convert import verify_checkpoint
+from gptoss_mlx.errors import DataError, ModelNotFoundError
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine without models."""
+    monkeypatch.setenv("GPTOSS_MLX_HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def built(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Note what is unpacked, and make a folder of one file in place of a conversion."""
+    unpacked: list[Path] = []
+
+    def convert(source: Path, destination: Path, *, recipe: str) -> None:
+        assert recipe == "exact"
+        destination.mkdir()
+        manifest = {"source": {"folder": source.name}}
+        (destination / "manifest.json").write_text(json.dumps(manifest))
+
+    monkeypatch.setattr(model_choice, "unpack_demo", unpacked.append)
+    monkeypatch.setattr("gptoss_mlx.convert.convert_checkpoint", convert)
+    return unpacked
+
+
+def make_demo(home: Path, source: str | None) -> Path:
+    """Put a demo model there that was made from the folder ``source``."""
+    folder = home / "models" / "demo"
+    folder.mkdir(parents=True)
+    if source is not None:
+        manifest = {"source": {"folder": source}}
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "old").write_text("")
+    return folder
+
+
+def test_the_demo_is_converted_like_any_model(own_home: Path) -> None:
+    """What comes out verifies; it is made once, and nothing else is left behind."""
+    said: list[str] = []
+    folder = model_folder("demo", said.append)
+    made = folder.stat().st_ino
+
+    assert verify_checkpoint(folder).tensors > 0
+    assert len(said) <= 1
+    assert model_folder("demo", said.append).stat().st_ino == made
+    assert len(said) <= 1
+    assert [path.name for path in folder.parent.iterdir() if "demo" in path.name] == [
+        "demo"
+    ]
+
+
+def test_making_the_demo_is_said_once(home: Path, built: list[Path]) -> None:
+    """It takes more than a second; the second time it is there."""
+    said: list[str] = []
+    demo_folder(said.append)
+    demo_folder(said.append)
+
+    assert len(said) == len(built) == 1
+
+
+def test_a_demo_of_an_older_package_is_replaced(home: Path, built: list[Path]) -> None:
+    """Its manifest names another demo than the one in the package."""
+    folder = make_demo(home, model_choice.SOURCE_PREFIX + "0123")
+
+    assert demo_folder(print) == folder
+    assert len(built) == 1
+    assert not (folder / "old").exists()
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("source", [None, "my-own-model"])
+def test_a_folder_of_the_user_is_left_alone(
+    home: Path, built: list[Path], source: str | None
+) -> None:
+    """A model that the package did not make may have that name too."""
+    folder = make_demo(home, source)
+
+    assert demo_folder(print) == folder
+    assert built == []
+    assert (folder / "old").exists()
+
+
+def test_a_quicker_process_wins(
+    home: Path, built: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it has put there in the meantime is used."""
+    build = model_choice._build
+
+    def slowly(scratch: Path) -> None:
+        build(scratch)
+        make_demo(home, model_choice.SOURCE)
+
+    monkeypatch.setattr(model_choice, "_build", slowly)
+
+    assert (demo_folder(print) / "old").exists()
+
+
+def test_nothing_is_left_of_a_demo_that_cannot_be_made(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error leaves no folder that looks like a model."""
+
+    def fail(folder: Path) -> None:
+        folder.mkdir()
+        raise DataError("no")
+
+    monkeypatch.setattr(model_choice, "unpack_demo", fail)
+    with pytest.raises(DataError):
+        demo_folder(print)
+
+    assert list((home / "models").iterdir()) == []
+
+
+def test_other_names_are_the_store_s(home: Path) -> None:
+    """A folder is found by its path, and nothing by a name that is not there."""
+    assert model_folder(str(home), print) == home
+    with pytest.raises(ModelNotFoundError):
+        model_folder("20b", print)

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import datetime
+import json
+from pathlib import Path
+
+import pytest
+
+from gptoss_mlx.chat.model_choice import demo_folder
+from gptoss_mlx.chat.opening import open_tokens
+from gptoss_mlx.chat.session import Session, TokenSource
+from gptoss_mlx.tokenizer import load_tokenizer
+
+SOURCE = Path(__file__).parents[2] / "examples" / "demo_dialogues.json"
+DIALOGUES = json.loads(SOURCE.read_text(encoding="utf-8"))
+KNOWN = [
+    (question, dialogue["answer"])
+    for dialogue in DIALOGUES["dialogues"]
+    for question in dialogue["questions"]
+]
+UNKNOWN = DIALOGUES["out_of_scope"]["answer"]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> TokenSource:
+    """The demo model, unpacked, converted and loaded."""
+    with pytest.MonkeyPatch.context() as patch:
+        home = tmp_path_factory.getbasetemp() / "home"
+        patch.setenv("GPTOSS_MLX_HOME", str(home))
+        return open_tokens(demo_folder(print))
+
+
+def answers(
+    demo: TokenSource, *questions: str, date: datetime.date | None = None
+) -> list[str]:
+    """Ask in one conversation; return the final answers."""
+    session = Session(demo, load_tokenizer(), current_date=date)
+    return [
+        "".join(d.text for d in session.ask(question) if d.channel == "final")
+        for question in questions
+    ]
+
+
+@pytest.mark.parametrize(
+    "question", ["What is gpt-oss?", "What is MXFP4?", "How do I chat?", "Who are you?"]
+)
+def test_the_demo_knows_its_dialogues(demo: TokenSource, question: str) -> None:
+    """Questions are answered word for word, through all the real parts."""
+    assert answers(demo, question) == [dict(KNOWN)[question]]
+
+
+@pytest.mark.slow
+def test_the_demo_knows_every_paraphrase(demo: TokenSource) -> None:
+    """All questions of the dialogues, each in a conversation of its own."""
+    wrong = [question for question, answer in KNOWN if answers(demo, question) != [answer]]
+
+    assert wrong == []
+
+
+@pytest.mark.parametrize("year", [2025, 2026, 2030])
+def test_the_date_does_not_matter(demo: TokenSource, year: int) -> None:
+    """The demo answers the same on any day."""
+    date = datetime.date(year, 11, 21)
+
+    assert answers(demo, "What is gpt-oss?", date=date) == [KNOWN[0][1]]
+
+
+@pytest.mark.parametrize(
+    "question", ["Who painted the Mona Lisa?", "Пиши по-русски", "xqzv 77 blorp", "🎉"]
+)
+def test_the_demo_says_what_it_is_when_it_does_not_know(
+    demo: TokenSource, question: str
+) -> None:
+    """Questions that it was not trained on get one fluent sentence."""
+    assert answers(demo, question) == [UNKNOWN]
+
+
+def test_the_demo_holds_a_conversation(demo: TokenSource) -> None:
+    """Later questions are answered too."""
+    questions = ["What is gpt-oss?", "Which recipes are there?", "Tell me a joke."]
+    known = dict(KNOWN)
+
+    assert answers(demo, *questions) == [*(known[q] for q in questions[:2]), UNKNOWN]
