@@ -23,7 +23,7 @@ ModelArg = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="20b, 120b, demo, a folder or a Hugging Face repository.",
+        help="A name that `gptoss-mlx models` lists, 20b, 120b, demo, or a folder.",
     ),
 ]
 

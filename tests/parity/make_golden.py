@@ -1,6 +1,6 @@
 """Make the golden logits in tests/data/golden from OpenAI's torch reference.
 
-Needs torch and gpt-oss: `make golden` sets them up and runs this.
+Needs torch and gpt-oss: `make parity` sets them up, `make golden` runs this.
 """
 
 from __future__ import annotations

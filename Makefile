@@ -1,0 +1,53 @@
+# `make chat` and `make test` need git, make and Python 3.11 or newer (or uv), no more.
+# Written for GNU make 3.81, the one that macOS has.
+
+.DEFAULT_GOAL := help
+.PHONY: help chat test check lint types wheel parity golden clean
+
+# More arguments for the program: make chat ARGS="--help", make test ARGS="-k rope".
+ARGS =
+
+help: ## List what make can do.
+	@sed -n 's/^\([a-z]*\): ## /\1: /p' Makefile | \
+		awk -F ': ' '{ printf "make %-8s %s\n", $$1, $$2 }'
+
+chat: ## Chat with a model; set up .venv first if need be.
+	@sh .ci/setup
+	@exec .venv/bin/gptoss-mlx chat $(ARGS)
+
+test: ## Run the tests that take under 20 s each.
+	@sh .ci/setup test
+	@exec .venv/bin/python -m pytest -m "not slow" $(ARGS)
+
+check: ## Run the tests that take longer.
+	@sh .ci/setup test
+	@exec .venv/bin/python -m pytest -m slow $(ARGS)
+
+lint: ## Look for mistakes and stray formatting.
+	@sh .ci/setup dev
+	@.venv/bin/python -m ruff check .
+	@.venv/bin/python -m ruff format --check .
+
+types: ## Check the types, strictly.
+	@sh .ci/setup dev
+	@.venv/bin/python -m mypy --strict
+
+wheel: ## Build the wheel into dist/, and start it from outside the clone.
+	@sh .ci/setup
+	@sh .ci/wheel
+
+# gpt-oss asks for Python 3.12 and for packages that its torch model does not use; torch
+# for the CPU is found by pip, and not by uv, where it lies in a folder.
+parity: ## Compare logits with OpenAI's reference and transformers (fetches torch).
+	@sh .ci/setup --venv .venv-parity --python 3.11 parity
+	@.venv-parity/bin/python -m pip install --quiet --no-deps --ignore-requires-python \
+		gpt-oss==0.0.9 >&2
+	@MLX_ENABLE_TF32=0 .venv-parity/bin/python tests/parity/live.py $(ARGS)
+
+golden: ## Make the golden logits of the tests anew (after make parity).
+	@.venv-parity/bin/python tests/parity/make_golden.py
+
+clean: ## Remove everything that make has made.
+	@rm -rf .venv .venv-parity build dist *.egg-info
+	@rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@find gptoss_mlx convert tests examples -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from gptoss_mlx import errors
+
+PUBLIC: list[type[errors.GptOssError]] = [
+    value for name in errors.__all__ if isinstance(value := getattr(errors, name), type)
+]
+
+
+def drawn_tree() -> dict[str, str]:
+    """Each class of the tree in the docstring of errors.py, with its parent."""
+    parents: dict[str, str] = {}
+    path: list[tuple[int, str]] = []
+    for indent, name in re.findall(
+        r"^( *)[*+-] (\w+)$", errors.__doc__ or "", re.MULTILINE
+    ):
+        path = [(depth, above) for depth, above in path if depth < len(indent)]
+        parents[name] = path[-1][1] if path else "Exception"
+        path.append((len(indent), name))
+    return parents
+
+
+@pytest.mark.parametrize("error", PUBLIC)
+def test_every_error_has_a_hint_that_is_a_sentence(
+    error: type[errors.GptOssError],
+) -> None:
+    """A hint can be printed as it is: it starts with a capital and is one line."""
+    assert re.fullmatch(r"[A-Z].* .*", error.hint)
+
+
+@pytest.mark.parametrize("error", PUBLIC)
+def test_every_hint_ends_as_a_sentence_or_with_a_command(
+    error: type[errors.GptOssError],
+) -> None:
+    """A full stop ends it, unless a command to copy does."""
+    assert error.hint.endswith(".") or re.search(r": [a-z]\S*[^.]*$", error.hint)
+
+
+def test_the_drawn_tree_is_the_tree_of_classes() -> None:
+    """The docstring of errors.py shows every public error under its real parent."""
+    classes = {error.__name__: error.__mro__[1].__name__ for error in PUBLIC}
+
+    assert drawn_tree() == classes
+
+
+def test_every_error_of_the_module_is_public() -> None:
+    """A class that is not in __all__ could not be caught by name."""
+    defined = {
+        name
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, Exception)
+    }
+
+    assert defined == {error.__name__ for error in PUBLIC}
+
+
+def test_a_hint_of_its_own_replaces_that_of_the_class() -> None:
+    """The hint given where an error is raised is the one that is shown."""
+    error = errors.ConfigError("No.", hint="Do this instead.")
+
+    assert error.hint == "Do this instead."
+    assert error.__notes__ == ["Hint: Do this instead."]

@@ -1,0 +1,89 @@
+"""The README is true: what it shows is what happens."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from golden import Case
+from typer.testing import CliRunner
+
+from gptoss_mlx.cli.app import app
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+BIN = Path(sys.executable).parent
+
+
+def shell(command: str) -> str:
+    """Run a command as a reader would, in this environment, and return its stdout."""
+    # `make chat` sets up an environment of its own and then runs just this.
+    command = command.replace("make chat", "gptoss-mlx chat")
+    path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["sh", "-c", command],
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+def test_commands_print_what_the_readme_shows() -> None:
+    """Every `$ command` is followed by its real output."""
+    sessions = re.findall(r"^    \$ (.+)\n((?:    .*\n)*)", README, re.MULTILINE)
+
+    assert sessions
+    for command, output in sessions:
+        assert shell(command) == re.sub(r"^    ", "", output, flags=re.MULTILINE)
+
+
+def test_make_has_the_targets_that_are_named() -> None:
+    """Every `make target` of the README and of CONTRIBUTING is in the Makefile."""
+    makefile = (ROOT / "Makefile").read_text()
+    text = README + (ROOT / "CONTRIBUTING.md").read_text()
+    named = set(re.findall(r"(?:^    |`)make ([a-z]+)", text, re.MULTILINE))
+
+    assert {"chat", "test"} <= named
+    assert {t for t in named if not re.search(rf"^{t}:", makefile, re.MULTILINE)} == set()
+
+
+@pytest.mark.parametrize("command", re.findall(r"bin/gptoss-mlx ([a-z]+)", README))
+def test_commands_that_are_named_exist(command: str) -> None:
+    """Every command of the README has a help text with an example."""
+    result = CliRunner().invoke(app, [command, "--help"])
+
+    assert result.exit_code == 0
+    assert "Example: gptoss-mlx" in result.stdout or "| gptoss-mlx" in result.stdout
+
+
+def test_the_python_code_runs(
+    released: dict[Case, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The six lines work on a released checkpoint; its name is all that is changed."""
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    code = code.replace("path/to/gpt-oss-20b", str(released[Case(0, 8)]))
+    code = code.replace("200006, 173781", "6, 7")
+    names: dict[str, object] = {}
+
+    exec(code, names)  # noqa: S102 - it is our own README
+
+    assert getattr(names["logits"], "shape", None) == (1, 2, 512)
+
+
+def test_the_tree_names_what_is_there() -> None:
+    """Every line is a folder, and none of the package's is left out."""
+    tree = README.split("## What is where")[1].split("[docs/")[0]
+    entries = re.findall(r"^ {4}( {2})?(\w+)/", tree, re.MULTILINE)
+    named = {f"gptoss_mlx/{name}" if inner else name for inner, name in entries}
+    packages = {
+        f"gptoss_mlx/{path.parent.name}" for path in ROOT.glob("gptoss_mlx/*/__init__.py")
+    }
+
+    assert all((ROOT / name).is_dir() for name in named)
+    assert packages <= named
