@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,10 +31,12 @@ __all__ = [
     "Quantization",
     "QuantizationTable",
     "RopeScaling",
+    "has_file",
     "hugging_face_keys",
     "parse_config",
     "read_config",
     "read_json_object",
+    "short",
 ]
 
 LayerType = Literal["sliding_attention", "full_attention"]
@@ -48,6 +51,8 @@ MXFP4_GROUP_SIZE = 32
 MXFP4_BITS = 4
 AFFINE_BITS = (2, 3, 4, 5, 6, 8)
 AFFINE_GROUP_SIZES = (32, 64, 128)
+
+SWIGLU_ALPHA = 1.702
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +102,7 @@ class Quantization:
             rule = f"bits {MXFP4_BITS} and group_size {MXFP4_GROUP_SIZE}"
         else:
             raise QuantizationError(
-                f"Quantization mode must be 'affine' or 'mxfp4' but is {self.mode!r}."
+                f"Quantization mode must be 'affine' or 'mxfp4' but is {short(self.mode)}."
             )
         raise QuantizationError(
             f"Mode {self.mode!r} must have {rule} "
@@ -149,6 +154,30 @@ class ModelConfig:
     quantization: QuantizationTable | None = None
 
 
+def short(value: Any) -> str:
+    """Write a value from a file for a message: escaped, on one line, cut if long."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # Over 4,300 digits, or as many brackets.
+        return "something very large"
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def has_file(path: Path) -> bool:
+    """Tell whether ``path`` is a file or a link to one.
+
+    Where Path.is_file of Python 3.14 takes "access denied" for an absence, this raises.
+
+    Raises:
+        StorageError: The operating system does not let us know.
+    """
+    with storage_errors(path):
+        try:
+            return stat.S_ISREG(path.stat().st_mode)
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            return False  # ValueError: no file can have such a name.
+
+
 def read_json_object(path: Path) -> dict[str, Any]:
     """Read a JSON file whose top level is an object.
 
@@ -156,19 +185,27 @@ def read_json_object(path: Path) -> dict[str, Any]:
         ConfigError: The file is no JSON object, or too large for one.
         StorageError: It cannot be read.
     """
+    hint = f"Fetch {path.name} again from where the checkpoint came from."
     with storage_errors(path):
-        if path.stat().st_size > MAX_JSON_BYTES:
+        status = path.stat()
+        # Opening a pipe would wait for its other end.
+        if not stat.S_ISREG(status.st_mode):
+            raise ConfigError(f"{path}: must be a file but is none.", hint=hint)
+        if status.st_size > MAX_JSON_BYTES:
             raise ConfigError(
-                f"{path}: must be at most {MAX_JSON_BYTES:,} bytes "
-                f"but has {path.stat().st_size:,}."
+                f"{path}: must have at most {MAX_JSON_BYTES:,} bytes "
+                f"but has {status.st_size:,}.",
+                hint=hint,
             )
         content = path.read_bytes()
     try:
         value = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: must be JSON: {error}.") from error
+        raise ConfigError(f"{path}: must be JSON: {error}.", hint=hint) from error
     if not isinstance(value, dict):
-        raise ConfigError(f"{path}: must be a JSON object but is {type(value).__name__}.")
+        raise ConfigError(
+            f"{path}: must be a JSON object but is {short(value)}.", hint=hint
+        )
     return value
 
 
@@ -183,9 +220,14 @@ def read_config(folder: Path) -> ModelConfig:
         StorageError: It cannot be read.
     """
     path = folder / "config.json"
-    with storage_errors(path):
-        if not path.is_file():
-            raise NoCheckpointError(f"{folder} must have a config.json but has none.")
+    if not has_file(path):
+        inner = folder / "original"
+        raise NoCheckpointError(
+            f"{folder} must have a config.json but has none.",
+            hint=f"Name the folder inside it: {inner}"
+            if has_file(inner / "config.json")
+            else None,
+        )
     return parse_config(read_json_object(path), source=str(path))
 
 
@@ -217,6 +259,8 @@ def parse_config(keys: Mapping[str, Any], *, source: str) -> ModelConfig:
 
 def hugging_face_keys(config: ModelConfig) -> dict[str, Any]:
     """Return the keys of a released config.json for ``config``, without quantization."""
+    # No released config.json has it, so it is written only where it says something.
+    alpha = {"swiglu_alpha": config.swiglu_alpha}
     return {
         "architectures": ["GptOssForCausalLM"],
         "attention_bias": True,
@@ -248,6 +292,7 @@ def hugging_face_keys(config: ModelConfig) -> dict[str, Any]:
         "rope_theta": config.rope_theta,
         "router_aux_loss_coef": 0.9,
         "sliding_window": config.sliding_window,
+        **(alpha if config.swiglu_alpha != SWIGLU_ALPHA else {}),
         "swiglu_limit": config.swiglu_limit,
         "tie_word_embeddings": False,
         "use_cache": True,
@@ -290,20 +335,12 @@ class _Reader:
         value = self.keys.get(key, default)
         if value != expected:
             raise UnsupportedModelError(
-                f"{self.source}: {key} must be {expected!r} but is {_short(value)}."
+                f"{self.source}: {key} must be {expected!r} but is {short(value)}."
             )
 
     def _wrong(self, key: str, rule: str, value: Any) -> ConfigError:
-        found = f"is {_short(value)}" if key in self.keys else "is missing"
+        found = f"is {short(value)}" if key in self.keys else "is missing"
         return ConfigError(f"{self.source}: {key} must be {rule} but {found}.")
-
-
-def _short(value: Any) -> str:
-    try:
-        text = repr(value)
-    except ValueError:  # Python refuses to print integers of over 4,300 digits.
-        return "a very large integer"
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _parse_hugging_face(reader: _Reader) -> ModelConfig:
@@ -342,7 +379,7 @@ def _parse_hugging_face(reader: _Reader) -> ModelConfig:
         layer_types=_layer_types(reader, num_hidden_layers),
         rms_norm_eps=reader.number("rms_norm_eps"),
         swiglu_limit=reader.number("swiglu_limit", 7.0),
-        swiglu_alpha=reader.number("swiglu_alpha", 1.702),
+        swiglu_alpha=reader.number("swiglu_alpha", SWIGLU_ALPHA),
         rope_theta=theta.number("rope_theta"),
         rope_scaling=scaling,
         max_position_embeddings=reader.integer(
@@ -375,7 +412,7 @@ def _parse_openai(reader: _Reader) -> ModelConfig:
         layer_types=_alternating(num_hidden_layers),
         rms_norm_eps=1e-5,
         swiglu_limit=reader.number("swiglu_limit", 7.0),
-        swiglu_alpha=1.702,
+        swiglu_alpha=SWIGLU_ALPHA,
         rope_theta=reader.number("rope_theta"),
         rope_scaling=scaling,
         max_position_embeddings=min(int(context), MAX_SIZE),
@@ -398,7 +435,7 @@ def _layer_types(reader: _Reader, num_hidden_layers: int) -> tuple[LayerType, ..
     if not isinstance(found, list) or any(kind not in known for kind in found):
         raise ConfigError(
             f"{reader.source}: layer_types must be a list of {' and '.join(known)} "
-            f"but is {_short(found)}."
+            f"but is {short(found)}."
         )
     if len(found) != num_hidden_layers:
         raise ConfigError(
@@ -417,19 +454,20 @@ def _quantization(reader: _Reader) -> QuantizationTable | None:
         ):
             raise UnsupportedModelError(
                 f"{reader.source}: quantization_config must have quant_method 'mxfp4' "
-                f"but has {_short(method.get('quant_method'))}."
+                f"but has {short(method.get('quant_method'))}."
             )
         return None
     table = reader.inner("quantization")
     modules: dict[str, Quantization | None] = {}
     for key, value in table.keys.items():
         if isinstance(value, dict):
-            modules[key] = _packing(_Reader(value, f"{table.source}: {key}"))
+            modules[key] = _packing(_Reader(value, f"{table.source}: {short(key)}"))
         elif value is False:
             modules[key] = None
         elif key not in ("group_size", "bits", "mode"):
             raise QuantizationError(
-                f"{table.source}: {key} must be an object or false but is {_short(value)}."
+                f"{table.source}: {short(key)} must be an object or false "
+                f"but is {short(value)}."
             )
     return QuantizationTable(_packing(table), modules)
 
@@ -466,11 +504,28 @@ def _check_sizes(config: ModelConfig, source: str) -> None:
             )
     if config.head_dim % 2:
         raise ConfigError(f"{source}: head_dim must be even but is {config.head_dim}.")
+    if config.rope_theta <= 1:
+        raise ConfigError(
+            f"{source}: rope_theta must be over 1 but is {config.rope_theta}."
+        )
+    rope = config.rope_scaling
+    if rope.beta_fast <= rope.beta_slow:
+        raise ConfigError(
+            f"{source}: beta_fast must be over beta_slow = {rope.beta_slow} "
+            f"but is {rope.beta_fast}."
+        )
+    if rope.factor < 1:
+        raise ConfigError(f"{source}: factor must be at least 1 but is {rope.factor}.")
     heads, groups = config.num_attention_heads, config.num_key_value_heads
     if heads % groups:
         raise ConfigError(
             f"{source}: num_attention_heads must be a multiple of "
             f"num_key_value_heads = {groups} but is {heads}."
+        )
+    if heads * config.head_dim > MAX_SIZE:
+        raise ConfigError(
+            f"{source}: num_attention_heads times head_dim must be at most {MAX_SIZE:,} "
+            f"but is {heads * config.head_dim:,}."
         )
     if config.num_experts_per_tok > config.num_local_experts:
         raise ConfigError(

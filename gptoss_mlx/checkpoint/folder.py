@@ -8,14 +8,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gptoss_mlx.checkpoint.layout import Layout, detect_layout, list_tensors
-from gptoss_mlx.checkpoint.names import Part, View, tensor_views
+from gptoss_mlx.checkpoint.layout import (
+    Layout,
+    check_folder,
+    detect_layout,
+    list_tensors,
+)
+from gptoss_mlx.checkpoint.names import Part, View, dense_modules, tensor_views
 from gptoss_mlx.checkpoint.safetensors import TensorInfo, read_chunks
-from gptoss_mlx.config import ModelConfig, Quantization, read_config
+from gptoss_mlx.config import ModelConfig, Quantization, read_config, short
 from gptoss_mlx.errors import (
-    CheckpointError,
     MissingTensorError,
     QuantizationError,
+    StorageError,
     TensorDtypeError,
     TensorShapeError,
     UnexpectedTensorError,
@@ -97,6 +102,9 @@ class Checkpoint:
         """Return a tensor of the model; MLX reads it when it is evaluated.
 
         Nothing is kept: what the caller drops is freed, and asking again reads again.
+
+        Raises:
+            StorageError: MLX cannot open the file, or it changed since it was opened.
         """
         import mlx.core as mx
 
@@ -114,7 +122,11 @@ class Checkpoint:
 
         path = self.files[part.name].path
         if part.name not in self._lazy.get(path, {}):
-            loaded = mx.load(str(path))
+            try:
+                loaded = mx.load(str(path))
+            except RuntimeError as error:
+                reason = str(error).rstrip(".")
+                raise StorageError(f"{path}: MLX cannot read it: {reason}.") from error
             assert isinstance(loaded, dict)  # noqa: S101 - what .safetensors gives
             self._lazy[path] = loaded
         # Taken out, so that an evaluated array lives only as long as its user wants.
@@ -130,11 +142,12 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         folder: Holds config.json and the safetensors files.
 
     Raises:
-        NoCheckpointError: ``folder`` has no config.json or no safetensors file.
+        NoCheckpointError: ``folder`` is none, or lacks config.json or safetensors files.
         UnfinishedError: It is still being written.
         ConfigError: config.json is wrong, or (UnsupportedModelError) another model's.
         CorruptFileError: A file is cut short or its header is wrong.
         MissingFileError: The index names a file that is not there.
+        CheckpointError: The index contradicts the files.
         MissingTensorError: A tensor the config implies is in no file.
         UnexpectedTensorError: A tensor is in a file that the config does not imply.
         TensorShapeError: A tensor has another shape than the config implies.
@@ -142,23 +155,22 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         QuantizationError: The quantization dictionary does not describe the tensors.
         StorageError: A file cannot be read.
     """
+    check_folder(folder)
     config = read_config(folder)
     files = list_tensors(folder)
     layout = detect_layout(files, quantized=config.quantization is not None)
-    split = any(".experts.gate_proj." in name for name in files)
-    if split and f"{_experts(0)}.gate_up_proj_blocks" in files:
-        raise CheckpointError(
-            f"{folder}: experts must be split into gate and up, or not, but are both."
-        )
-
-    def packing(module: str) -> Quantization | None:
-        return _packing_of(module, config, files, folder)
-
+    split = f"{_experts(0)}.gate_up_proj_blocks" not in files and any(
+        ".experts.gate_proj." in name for name in files
+    )
+    packings = {
+        module.path: _packing_of(module.path, module.in_features, config, files, folder)
+        for module in dense_modules(config)
+    }
     _check_expert_packing(config, folder)
     views = {
         view.name: view
         for view in tensor_views(
-            config, openai=layout is Layout.OPENAI, split=split, packing=packing
+            config, openai=layout is Layout.OPENAI, split=split, packings=packings
         )
     }
     _check_parts(views, files, folder)
@@ -178,7 +190,11 @@ def _part_rows(view: View) -> int:
 
 
 def _packing_of(
-    module: str, config: ModelConfig, files: Mapping[str, TensorInfo], folder: Path
+    module: str,
+    in_features: int,
+    config: ModelConfig,
+    files: Mapping[str, TensorInfo],
+    folder: Path,
 ) -> Quantization | None:
     """Decide as mlx-lm does: a module with scales is quantized as the table says."""
     table = config.quantization
@@ -194,7 +210,14 @@ def _packing_of(
             f"{folder / 'config.json'}: quantization describes {module!r}, "
             "which must have scales but has none."
         )
-    return entry if has_scales else None
+    if not has_scales or entry is None:
+        return None
+    if in_features % entry.group_size:
+        raise QuantizationError(
+            f"{folder / 'config.json'}: quantization of {module!r} must have a group_size "
+            f"that divides its {in_features} columns but has {entry.group_size}."
+        )
+    return entry
 
 
 def _check_expert_packing(config: ModelConfig, folder: Path) -> None:
@@ -225,6 +248,9 @@ def _check_parts(
                 raise MissingTensorError(part.name, folder)
             if found.dtype not in part.dtypes:
                 raise TensorDtypeError(part.name, found.path, part.dtypes, found.dtype)
+            like = files[view.parts[0].name].dtype
+            if found.dtype != like:  # Two halves that make one tensor.
+                raise TensorDtypeError(part.name, found.path, (like,), found.dtype)
             if found.shape != part.shape:
                 if part.packing and math.prod(found.shape) > 0:
                     raise QuantizationError(
@@ -237,5 +263,5 @@ def _check_parts(
     for name, tensor in files.items():
         if name not in known:
             raise UnexpectedTensorError(
-                f"{tensor.path}: tensor {name!r} is none that config.json implies."
+                f"{tensor.path}: tensor {short(name)} is none that config.json implies."
             )

@@ -5,25 +5,28 @@ Source: file and tensor names of https://huggingface.co/openai/gpt-oss-20b and -
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
 from enum import Enum
 from pathlib import Path
 
 from gptoss_mlx.checkpoint.safetensors import TensorInfo, read_header
-from gptoss_mlx.config import read_json_object
+from gptoss_mlx.config import has_file, read_json_object, short
 from gptoss_mlx.errors import (
     CheckpointError,
     MissingFileError,
-    MissingTensorError,
     NoCheckpointError,
     UnexpectedTensorError,
     UnfinishedError,
     storage_errors,
 )
 
-__all__ = ["Layout", "detect_layout", "list_tensors"]
+__all__ = ["Layout", "check_folder", "detect_layout", "list_tensors"]
 
 INDEX = "model.safetensors.index.json"
+
+# No file system has longer names.
+MAX_NAME_LENGTH = 255
 
 
 class Layout(Enum):
@@ -40,11 +43,29 @@ def detect_layout(names: Collection[str], *, quantized: bool) -> Layout:
     Args:
         quantized: Whether config.json has MLX's quantization dictionary.
     """
-    if "embedding.weight" in names or any(name.startswith("block.") for name in names):
+    # Most names decide, so that a stray tensor is what the message is about.
+    openai = sum(name.startswith("block.") for name in names)
+    if openai > sum(name.startswith("model.") for name in names):
         return Layout.OPENAI
     if quantized or any(".experts.gate_proj." in name for name in names):
         return Layout.MLX
     return Layout.HUGGING_FACE
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse what is no folder, or not finished.
+
+    Raises:
+        NoCheckpointError: ``folder`` is no folder.
+        UnfinishedError: It is still being written.
+        StorageError: It cannot be read.
+    """
+    # The real name, so that neither "." nor a link hides it.
+    if Path(os.path.realpath(folder)).name.endswith(".partial"):
+        raise UnfinishedError(f"{folder} is not finished: it must not be read yet.")
+    with storage_errors(folder):
+        if not folder.is_dir():
+            raise NoCheckpointError(f"{folder} must be a folder but is none.")
 
 
 def list_tensors(folder: Path) -> dict[str, TensorInfo]:
@@ -55,26 +76,21 @@ def list_tensors(folder: Path) -> dict[str, TensorInfo]:
 
     Raises:
         NoCheckpointError: There is no safetensors file.
-        UnfinishedError: The folder is still being written.
         MissingFileError: The index names a file that is not there.
-        MissingTensorError: The index names a tensor that its file does not have.
+        CheckpointError: The index is none, or names a tensor that its file has not.
         UnexpectedTensorError: Two files have the same tensor, or the index leaves one out.
         CorruptFileError: A file is cut short or its header is wrong.
         ConfigError: The index is no JSON object.
         StorageError: A file cannot be read.
     """
-    if folder.name.endswith(".partial"):
-        raise UnfinishedError(f"{folder} is not finished: it must not be read yet.")
     index = folder / INDEX
-    with storage_errors(folder):
-        has_index = index.is_file()
-    weight_map = _read_index(index) if has_index else None
+    weight_map = _read_index(index) if has_file(index) else None
     tensors: dict[str, TensorInfo] = {}
     for path in _files(folder, weight_map):
         for name, tensor in read_header(path).items():
             if name in tensors:
                 raise UnexpectedTensorError(
-                    f"{path}: tensor {name!r} must be in one file "
+                    f"{path}: tensor {short(name)} must be in one file "
                     f"but is in {tensors[name].path.name} too."
                 )
             tensors[name] = tensor
@@ -93,38 +109,45 @@ def _read_index(index: Path) -> dict[str, str]:
         )
     for file in weight_map.values():
         # A file name with a separator could lead out of the folder.
-        if file in ("", ".", "..") or any(mark in file for mark in "/\\\0"):
+        if (
+            file in ("", ".", "..")
+            or any(mark in file for mark in "/\\\0")
+            or len(file.encode(errors="replace")) > MAX_NAME_LENGTH
+        ):
             raise CheckpointError(
-                f"{index}: must name files of its own folder but names {file!r}."
+                f"{index}: must name files of its own folder but names {short(file)}."
             )
     return weight_map
 
 
 def _files(folder: Path, weight_map: Mapping[str, str] | None) -> list[Path]:
-    with storage_errors(folder):
-        if weight_map is not None:
-            files = [folder / file for file in sorted(set(weight_map.values()))]
-            for file in files:
-                if not file.is_file():
-                    raise MissingFileError(
-                        f"{folder / INDEX} names {file.name}, which is not there."
-                    )
-            return files
-        if not folder.is_dir():
-            raise NoCheckpointError(f"{folder} must be a folder but is none.")
-        files = sorted(folder.glob("model*.safetensors"))
-        files = files or sorted(folder.glob("*.safetensors"))
-        files = [file for file in files if file.is_file()]
-        if files:
-            return files
+    if weight_map is not None:
+        for file in sorted(set(weight_map.values())):
+            if not has_file(folder / file):
+                raise MissingFileError(
+                    f"{folder / INDEX} names {short(file)}, but there is no such file."
+                )
+        return [folder / file for file in sorted(set(weight_map.values()))]
+    files = _safetensors(folder)
+    files = [file for file in files if file.name.startswith("model")] or files
+    if not files:
         inner = folder / "original"
-        hint = (
-            f"Name the folder inside it: {inner}"
-            if any(inner.glob("*.safetensors"))
-            else None
-        )
         raise NoCheckpointError(
-            f"{folder} must have a safetensors file but has none.", hint=hint
+            f"{folder} must have a safetensors file but has none.",
+            hint=f"Name the folder inside it: {inner}"
+            if inner.is_dir() and _safetensors(inner)
+            else None,
+        )
+    return files
+
+
+def _safetensors(folder: Path) -> list[Path]:
+    """List a folder's files, without macOS's ``._`` companions on foreign disks."""
+    with storage_errors(folder):
+        return sorted(
+            path
+            for path in folder.iterdir()
+            if path.suffix == ".safetensors" and not path.name.startswith(".")
         )
 
 
@@ -132,15 +155,14 @@ def _check_index(
     weight_map: Mapping[str, str], tensors: Mapping[str, TensorInfo], index: Path
 ) -> None:
     for name, file in weight_map.items():
-        if name not in tensors:
-            raise MissingTensorError(name, index.parent)
-        if tensors[name].path.name != file:
+        found = tensors[name].path.name if name in tensors else None
+        if found != file:
             raise CheckpointError(
-                f"{index}: says that {name!r} is in {file} "
-                f"but it is in {tensors[name].path.name}."
+                f"{index}: says that {short(name)} is in {short(file)} "
+                f"but it is in {short(found) if found else 'no file'}."
             )
     for name, tensor in tensors.items():
         if name not in weight_map:
             raise UnexpectedTensorError(
-                f"{tensor.path}: tensor {name!r} must be in {INDEX} but is not."
+                f"{tensor.path}: tensor {short(name)} must be in {INDEX} but is not."
             )

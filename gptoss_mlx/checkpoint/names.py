@@ -26,7 +26,7 @@ rows) and ``up_proj`` (odd rows).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from gptoss_mlx.config import MXFP4_GROUP_SIZE, ModelConfig, Quantization
@@ -80,17 +80,17 @@ def tensor_views(
     *,
     openai: bool,
     split: bool,
-    packing: Callable[[str], Quantization | None],
+    packings: Mapping[str, Quantization | None],
 ) -> Iterator[View]:
     """Yield every tensor that ``config`` implies, with the parts that make it up.
 
     Args:
         openai: Whether the files have OpenAI's names.
         split: Whether the experts' gate and up lie in tensors of their own.
-        packing: How the weight of a module path is quantized; None if it is not.
+        packings: How the weight of each dense module is quantized; None if it is not.
     """
     for module in dense_modules(config):
-        yield from _module_views(config, module, openai, packing(module.path))
+        yield from _module_views(config, module, openai, packings[module.path])
     for name, shape in _vectors(config):
         released = _openai_name(name) if openai else name
         yield View(name, shape, (Part(released, shape, FLOATS),))

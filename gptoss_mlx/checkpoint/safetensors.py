@@ -11,11 +11,14 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gptoss_mlx.config import short
 from gptoss_mlx.errors import CorruptFileError, storage_errors
 
 __all__ = ["DTYPE_BYTES", "TensorInfo", "read_chunks", "read_header"]
@@ -42,6 +45,13 @@ DTYPE_BYTES = {
 MAX_HEADER_BYTES = 100_000_000
 MAX_DIMENSIONS = 8
 MAX_DIMENSION = 1 << 40
+
+# A clone without Git LFS has small text files instead, which begin with "version ".
+LFS_HINT = "Fetch the file itself: git lfs pull"
+
+
+# JSON can say it, UTF-8 cannot, and MLX throws at it.
+_HALF_OF_A_PAIR = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +83,10 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
             file or itself. The message names the tensor.
         StorageError: The file cannot be read.
     """
+    with storage_errors(path):
+        # Opening a pipe would wait for its other end.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise CorruptFileError(path, "must be a file but is none.")
     with storage_errors(path), path.open("rb") as file:
         file_bytes = os.fstat(file.fileno()).st_size
         prefix = file.read(8)
@@ -86,6 +100,7 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
                 path,
                 f"must have a header of at most {MAX_HEADER_BYTES:,} bytes "
                 f"but says {header_bytes:,}.",
+                hint=LFS_HINT if prefix == b"version " else None,
             )
         content = file.read(header_bytes)
     if len(content) < header_bytes:
@@ -99,7 +114,6 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
     tensors = [
         _tensor(name, entry, path, data_start, file_bytes - data_start)
         for name, entry in entries.items()
-        if name != "__metadata__"
     ]
     tensors.sort(key=lambda tensor: (tensor.start, tensor.nbytes))
     _check_cover(tensors, path, data_start, file_bytes)
@@ -129,28 +143,40 @@ def read_chunks(
 
 def _parse(content: bytes, path: Path) -> dict[str, Any]:
     def refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        entries = dict(pairs)
-        if len(entries) != len(pairs):
-            names = [name for name, _ in pairs]
-            twice = next(name for name in names if names.count(name) > 1)
-            raise CorruptFileError(path, f"the header must name {twice!r} once.")
+        entries: dict[str, Any] = {}
+        for name, value in pairs:
+            if name in entries:
+                raise CorruptFileError(path, f"the header must name {short(name)} once.")
+            entries[name] = value
         return entries
 
     try:
-        entries = json.loads(content, object_pairs_hook=refuse_twice)
+        # json.loads would take UTF-16 too, which MLX does not.
+        entries = json.loads(content.decode(), object_pairs_hook=refuse_twice)
     except (ValueError, RecursionError) as error:
         raise CorruptFileError(path, f"the header must be JSON: {error}.") from error
     if not isinstance(entries, dict):
         raise CorruptFileError(path, "the header must be a JSON object.")
+    metadata = entries.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(
+        _is_text(text) for pair in metadata.items() for text in pair
+    ):
+        raise CorruptFileError(path, "__metadata__ must map strings to strings.")
     return entries
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and not _HALF_OF_A_PAIR.search(value)
 
 
 def _tensor(
     name: str, entry: Any, path: Path, data_start: int, data_bytes: int
 ) -> TensorInfo:
     def refuse(rule: str) -> CorruptFileError:
-        return CorruptFileError(path, f"tensor {name!r} {rule}")
+        return CorruptFileError(path, f"tensor {short(name)} {rule}")
 
+    if not _is_text(name):
+        raise refuse("must have a name that is Unicode.")
     if not isinstance(entry, dict) or entry.keys() != {
         "dtype",
         "shape",
@@ -159,7 +185,7 @@ def _tensor(
         raise refuse("must have dtype, shape and data_offsets and nothing else.")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in DTYPE_BYTES:
-        raise refuse(f"must have a known dtype but has {str(dtype)[:40]!r}.")
+        raise refuse(f"must have a known dtype but has {short(dtype)}.")
     if (
         not _are_counts(shape)
         or len(shape) > MAX_DIMENSIONS
@@ -167,20 +193,20 @@ def _tensor(
     ):
         raise refuse(
             f"must have a shape of at most {MAX_DIMENSIONS} whole numbers "
-            f"but has {_short(shape)}."
+            f"but has {short(shape)}."
         )
     if not _are_counts(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
-        raise refuse(f"must have two rising data_offsets but has {_short(offsets)}.")
+        raise refuse(f"must have two rising data_offsets but has {short(offsets)}.")
     first, end = offsets
     if end > data_bytes:
         raise refuse(
             f"must end within the file's {data_bytes:,} bytes of data but ends at "
-            f"{_short(end)}: the file is cut short, or its header is wrong."
+            f"{short(end)}: the file is cut short, or its header is wrong."
         )
     nbytes = math.prod(shape) * DTYPE_BYTES[dtype]
     if nbytes != end - first:
         raise refuse(
-            f"of dtype {dtype} and shape {_short(shape)} must have {nbytes:,} bytes "
+            f"of dtype {dtype} and shape {short(shape)} must have {nbytes:,} bytes "
             f"but its data_offsets give {end - first:,}."
         )
     return TensorInfo(name, dtype, tuple(shape), path, data_start + first, nbytes)
@@ -192,14 +218,6 @@ def _are_counts(value: Any) -> bool:
     )
 
 
-def _short(value: Any) -> str:
-    try:
-        text = repr(value)
-    except ValueError:  # Python refuses to print integers of over 4,300 digits.
-        return "very large numbers"
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
 def _check_cover(
     tensors: list[TensorInfo], path: Path, data_start: int, file_bytes: int
 ) -> None:
@@ -208,7 +226,7 @@ def _check_cover(
     for tensor in tensors:
         if tensor.start != end:
             what = "overlap the one before" if tensor.start < end else "follow a hole"
-            raise CorruptFileError(path, f"tensor {tensor.name!r} must not {what}.")
+            raise CorruptFileError(path, f"tensor {short(tensor.name)} must not {what}.")
         end += tensor.nbytes
     if end != file_bytes:
         raise CorruptFileError(

@@ -97,7 +97,9 @@ def test_ctrl_c_in_a_command_exits_130(
 
 def test_a_real_sigint_exits_130_without_a_traceback() -> None:
     """What the terminal sends on Ctrl-C ends the process with 130, quietly."""
-    body = "print('ready', flush=True); time.sleep(60)"
+    # A program that is started in the background, as CI may be, ignores SIGINT.
+    heed = "signal.signal(signal.SIGINT, signal.default_int_handler)"
+    body = f"import signal; {heed}; print('ready', flush=True); time.sleep(60)"
     with subprocess.Popen(
         program(body), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
