@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -159,6 +158,8 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     config = read_config(folder)
     files = list_tensors(folder)
     layout = detect_layout(files, quantized=config.quantization is not None)
+    openai = layout is Layout.OPENAI
+    # Decided so that a stray tensor of the other kind is what the message is about.
     split = f"{_experts(0)}.gate_up_proj_blocks" not in files and any(
         ".experts.gate_proj." in name for name in files
     )
@@ -170,7 +171,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     views = {
         view.name: view
         for view in tensor_views(
-            config, openai=layout is Layout.OPENAI, split=split, packings=packings
+            config, openai=openai, split=split and not openai, packings=packings
         )
     }
     _check_parts(views, files, folder)
@@ -252,7 +253,8 @@ def _check_parts(
             if found.dtype != like:  # Two halves that make one tensor.
                 raise TensorDtypeError(part.name, found.path, (like,), found.dtype)
             if found.shape != part.shape:
-                if part.packing and math.prod(found.shape) > 0:
+                # Only the columns follow from how a weight is packed.
+                if part.packing and found.shape[:-1] == part.shape[:-1]:
                     raise QuantizationError(
                         f"{found.path}: tensor {part.name!r} must have shape "
                         f"{part.shape} by config.json's quantization (bits "

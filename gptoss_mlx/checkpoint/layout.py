@@ -5,7 +5,6 @@ Source: file and tensor names of https://huggingface.co/openai/gpt-oss-20b and -
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Mapping
 from enum import Enum
 from pathlib import Path
@@ -60,12 +59,12 @@ def check_folder(folder: Path) -> None:
         UnfinishedError: It is still being written.
         StorageError: It cannot be read.
     """
-    # The real name, so that neither "." nor a link hides it.
-    if Path(os.path.realpath(folder)).name.endswith(".partial"):
-        raise UnfinishedError(f"{folder} is not finished: it must not be read yet.")
     with storage_errors(folder):
         if not folder.is_dir():
             raise NoCheckpointError(f"{folder} must be a folder but is none.")
+        # The real name, so that neither "." nor a link hides it.
+        if folder.resolve().name.endswith(".partial"):
+            raise UnfinishedError(f"{folder} is not finished: it must not be read yet.")
 
 
 def list_tensors(folder: Path) -> dict[str, TensorInfo]:
@@ -107,7 +106,7 @@ def _read_index(index: Path) -> dict[str, str]:
         raise CheckpointError(
             f"{index}: must have a weight_map from tensors to files but has none."
         )
-    for file in weight_map.values():
+    for file in sorted(set(weight_map.values())):
         # A file name with a separator could lead out of the folder.
         if (
             file in ("", ".", "..")
@@ -122,12 +121,13 @@ def _read_index(index: Path) -> dict[str, str]:
 
 def _files(folder: Path, weight_map: Mapping[str, str] | None) -> list[Path]:
     if weight_map is not None:
-        for file in sorted(set(weight_map.values())):
-            if not has_file(folder / file):
+        names = sorted(set(weight_map.values()))
+        for name in names:
+            if not has_file(folder / name):
                 raise MissingFileError(
-                    f"{folder / INDEX} names {short(file)}, but there is no such file."
+                    f"{folder / INDEX} names {short(name)}, but there is no such file."
                 )
-        return [folder / file for file in sorted(set(weight_map.values()))]
+        return [folder / name for name in names]
     files = _safetensors(folder)
     files = [file for file in files if file.name.startswith("model")] or files
     if not files:
