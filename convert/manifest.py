@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from gptoss_mlx.config import read_json_object
 from gptoss_mlx.errors import ConfigError, VerifyError, storage_errors
+from gptoss_mlx.files import read_json_object
 
 from .provenance import Provenance
 

@@ -14,7 +14,8 @@ from typing import Any
 
 from gptoss_mlx.checkpoint import Checkpoint, Layout
 from gptoss_mlx.checkpoint.safetensors import DTYPE_BYTES
-from gptoss_mlx.config import Quantization, hugging_face_keys, read_json_object
+from gptoss_mlx.config import Quantization, hugging_face_keys
+from gptoss_mlx.files import read_json_object
 
 from .recipes import Recipe
 

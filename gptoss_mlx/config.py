@@ -9,9 +9,7 @@ https://github.com/openai/gpt-oss/blob/main/gpt_oss/torch/model.py
 
 from __future__ import annotations
 
-import json
 import math
-import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,8 +20,8 @@ from gptoss_mlx.errors import (
     NoCheckpointError,
     QuantizationError,
     UnsupportedModelError,
-    storage_errors,
 )
+from gptoss_mlx.files import has_file, read_json_object, short
 
 __all__ = [
     "LayerType",
@@ -31,18 +29,13 @@ __all__ = [
     "Quantization",
     "QuantizationTable",
     "RopeScaling",
-    "has_file",
     "hugging_face_keys",
     "parse_config",
     "read_config",
-    "read_json_object",
-    "short",
 ]
 
 LayerType = Literal["sliding_attention", "full_attention"]
 
-# A checkpoint's JSON files are tens of kilobytes: more is not one of them.
-MAX_JSON_BYTES = 64 << 20
 # Far beyond any model, near enough that a wrong number cannot make a reader hang.
 MAX_LAYERS = 1_000
 MAX_SIZE = 1 << 24
@@ -152,61 +145,6 @@ class ModelConfig:
     rope_scaling: RopeScaling
     max_position_embeddings: int
     quantization: QuantizationTable | None = None
-
-
-def short(value: Any) -> str:
-    """Write a value from a file for a message: escaped, on one line, cut if long."""
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # Over 4,300 digits, or as many brackets.
-        return "something very large"
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def has_file(path: Path) -> bool:
-    """Tell whether ``path`` is a file or a link to one.
-
-    Where Path.is_file of Python 3.14 takes "access denied" for an absence, this raises.
-
-    Raises:
-        StorageError: The operating system does not let us know.
-    """
-    with storage_errors(path):
-        try:
-            return stat.S_ISREG(path.stat().st_mode)
-        except (FileNotFoundError, NotADirectoryError, ValueError):
-            return False  # ValueError: no file can have such a name.
-
-
-def read_json_object(path: Path) -> dict[str, Any]:
-    """Read a JSON file whose top level is an object.
-
-    Raises:
-        ConfigError: The file is no JSON object, or too large for one.
-        StorageError: It cannot be read.
-    """
-    hint = f"Fetch {path.name} again from where the checkpoint came from."
-    with storage_errors(path):
-        status = path.stat()
-        # Opening a pipe would wait for its other end.
-        if not stat.S_ISREG(status.st_mode):
-            raise ConfigError(f"{path}: must be a file but is none.", hint=hint)
-        if status.st_size > MAX_JSON_BYTES:
-            raise ConfigError(
-                f"{path}: must have at most {MAX_JSON_BYTES:,} bytes "
-                f"but has {status.st_size:,}.",
-                hint=hint,
-            )
-        content = path.read_bytes()
-    try:
-        value = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: must be JSON: {error}.", hint=hint) from error
-    if not isinstance(value, dict):
-        raise ConfigError(
-            f"{path}: must be a JSON object but is {short(value)}.", hint=hint
-        )
-    return value
 
 
 def read_config(folder: Path) -> ModelConfig:

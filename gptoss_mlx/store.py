@@ -7,13 +7,14 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from gptoss_mlx.config import read_config, read_json_object
+from gptoss_mlx.config import read_config
 from gptoss_mlx.errors import (
     GptOssError,
     ModelNotFoundError,
     NoCheckpointError,
     storage_errors,
 )
+from gptoss_mlx.files import read_json_object
 
 __all__ = ["StoredModel", "home", "model_size", "models", "models_folder", "resolve"]
 

@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[1]
 # Each part may import itself and those before it.
 CHAIN = [
     "errors",
+    "files",
     "config",
     "store",
     "tokenizer",

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gptoss_mlx import store
-from gptoss_mlx.config import read_json_object
 from gptoss_mlx.demo import DEMO_SHA256, unpack_demo
 from gptoss_mlx.errors import ConfigError, StorageError, storage_errors
+from gptoss_mlx.files import read_json_object
 
 __all__ = ["DEMO", "demo_folder", "model_folder"]
 

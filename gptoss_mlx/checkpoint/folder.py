@@ -15,7 +15,7 @@ from gptoss_mlx.checkpoint.layout import (
 )
 from gptoss_mlx.checkpoint.names import Part, View, dense_modules, tensor_views
 from gptoss_mlx.checkpoint.safetensors import TensorInfo, read_chunks
-from gptoss_mlx.config import ModelConfig, Quantization, read_config, short
+from gptoss_mlx.config import ModelConfig, Quantization, read_config
 from gptoss_mlx.errors import (
     MissingTensorError,
     QuantizationError,
@@ -24,6 +24,7 @@ from gptoss_mlx.errors import (
     TensorShapeError,
     UnexpectedTensorError,
 )
+from gptoss_mlx.files import short
 
 if TYPE_CHECKING:
     import mlx.core as mx

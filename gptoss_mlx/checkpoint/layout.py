@@ -10,7 +10,6 @@ from enum import Enum
 from pathlib import Path
 
 from gptoss_mlx.checkpoint.safetensors import TensorInfo, read_header
-from gptoss_mlx.config import has_file, read_json_object, short
 from gptoss_mlx.errors import (
     CheckpointError,
     MissingFileError,
@@ -19,6 +18,7 @@ from gptoss_mlx.errors import (
     UnfinishedError,
     storage_errors,
 )
+from gptoss_mlx.files import has_file, read_json_object, short
 
 __all__ = ["Layout", "check_folder", "detect_layout", "list_tensors"]
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gptoss_mlx.config import short
 from gptoss_mlx.errors import CorruptFileError, storage_errors
+from gptoss_mlx.files import short
 
 __all__ = ["DTYPE_BYTES", "TensorInfo", "read_chunks", "read_header"]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import mlx.core as mx
 
-from gptoss_mlx.config import read_json_object
 from gptoss_mlx.errors import ConfigError
+from gptoss_mlx.files import read_json_object
 
 __all__ = ["Sampler", "default_sampler", "keep_top_p", "make_sampler"]
 
