@@ -71,7 +71,8 @@ class GptOssError(Exception):
     hint: str = "Run again with GPTOSS_DEBUG=1 and open an issue with the traceback."
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
+        # A file's name may hold bytes that are no text and could not be printed.
+        super().__init__(message.encode(errors="backslashreplace").decode())
         if hint is not None:
             self.hint = hint
         self.add_note(f"Hint: {self.hint}")

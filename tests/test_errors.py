@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 
 import pytest
@@ -64,3 +65,10 @@ def test_a_hint_of_its_own_replaces_that_of_the_class() -> None:
 
     assert error.hint == "Do this instead."
     assert error.__notes__ == ["Hint: Do this instead."]
+
+
+def test_a_name_that_is_no_text_can_be_printed() -> None:
+    """The bytes of a file's name that are not UTF-8 are shown escaped."""
+    error = errors.StorageError(os.fsdecode(b"b\xe4d: No such file."))
+
+    assert str(error) == r"b\udce4d: No such file."

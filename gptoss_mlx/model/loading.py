@@ -10,7 +10,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from gptoss_mlx.checkpoint import Checkpoint, open_checkpoint
-from gptoss_mlx.errors import QuantizationError
+from gptoss_mlx.errors import QuantizationError, StorageError
 from gptoss_mlx.memory.device import compute_dtype
 from gptoss_mlx.model.transformer import Model
 
@@ -76,7 +76,11 @@ def _weights(checkpoint: Checkpoint, dtype: mx.Dtype) -> Iterator[tuple[str, mx.
             array = array.view(mx.uint32).flatten(-2)
         elif mx.issubdtype(array.dtype, mx.floating):
             array = array.astype(dtype)
-        mx.eval(array)
+        try:
+            mx.eval(array)
+        except RuntimeError as error:
+            reason = str(error).rstrip(".")
+            raise StorageError(f"{checkpoint.folder}: {name}: {reason}.") from error
         yield fused, array
 
 

@@ -48,6 +48,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         num_local_experts=4,
     )
     shutil.rmtree(folder / "original")
+    header, data = split((folder / FILES[1]).read_bytes())
+    metadata = {"__metadata__": {"format": "pt"}}
+    (folder / FILES[1]).write_bytes(join(metadata | header, data))
     names = open_checkpoint(folder).files
     index = {"weight_map": dict.fromkeys(names, "model.safetensors")}
     (folder / FILES[2]).write_text(json.dumps(index))

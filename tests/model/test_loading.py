@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import mlx.core as mx
@@ -10,8 +11,10 @@ from tiny_checkpoint import write_split_folder, write_tiny_checkpoint
 
 import gptoss_mlx
 from gptoss_mlx import load_model
-from gptoss_mlx.errors import NoCheckpointError
+from gptoss_mlx.checkpoint import open_checkpoint
+from gptoss_mlx.errors import NoCheckpointError, StorageError
 from gptoss_mlx.memory.device import compute_dtype
+from gptoss_mlx.model.loading import _weights
 
 
 def test_the_type_follows_the_device(released: dict[Case, Path]) -> None:
@@ -80,3 +83,15 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     """The message names the folder and what it lacks."""
     with pytest.raises(NoCheckpointError, match=r"must have a config\.json"):
         load_model(tmp_path)
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_a_named_error(tmp_path: Path) -> None:
+    """What MLX says of a failing disk comes with the folder and the tensor."""
+    write_tiny_checkpoint(tmp_path)
+    checkpoint = open_checkpoint(tmp_path)
+    lazy = checkpoint.array("lm_head.weight")
+    os.truncate(tmp_path / "model.safetensors", 30_000)
+
+    with pytest.raises(StorageError, match=r"embed_tokens\.weight: "):
+        list(_weights(checkpoint, mx.float32))
+    del lazy
