@@ -105,7 +105,7 @@ def companion_files(
                 files[name] = path.read_bytes()
     card = _model_card(checkpoint, recipe, provenance)
     card += MLX_LM if "tokenizer.json" in files else ""
-    files["README.md"] = card.encode()
+    files["README.md"] = card.encode(errors="backslashreplace")
     return files
 
 

@@ -24,6 +24,7 @@ __all__ = ["Journal", "claim_partial", "finish_partial", "partial_of"]
 
 LOCK = ".lock"
 JOURNAL = ".journal.json"
+DRAFT = ".journal.new"
 
 
 def partial_of(destination: Path) -> Path:
@@ -47,7 +48,8 @@ def claim_partial(destination: Path) -> Iterator[Path]:
         descriptor = _lock(partial)
     try:
         with storage_errors(partial):
-            found = {path.name for path in partial.iterdir()} - {LOCK}
+            # A disk may fill up before there is more of a journal than its draft.
+            found = {path.name for path in partial.iterdir()} - {LOCK, DRAFT}
             if os.path.lexists(destination):
                 if not found:
                     shutil.rmtree(partial)
@@ -169,7 +171,7 @@ class Journal:
     def _write(self) -> None:
         files = {file: asdict(written) for file, written in self.files.items()}
         content = json.dumps({"key": self._key, "files": files}).encode()
-        draft = self._path.with_suffix(".new")
+        draft = self._path.with_name(DRAFT)
         write_file(draft, content)
         with storage_errors(self._path):
             draft.replace(self._path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -100,7 +101,7 @@ def convert_checkpoint(
     if checkpoint.layout is Layout.MLX:
         raise ConvertError(
             f"{source} must be a released checkpoint but is an MLX folder.",
-            hint=f"Use it as it is, there is nothing to convert: {source}",
+            hint=f"Run it as it is: gptoss-mlx chat {shlex.quote(str(source))}",
         )
     tensors = plan_tensors(checkpoint, chosen)
     shards = plan_shards(tensors, shard_bytes=shard_bytes)
@@ -191,7 +192,7 @@ def _check_destination(source: Path, destination: Path) -> None:
                 f"unfinished, but is {destination}.",
                 hint="Name another destination.",
             )
-        if os.path.lexists(destination):
+        if os.path.lexists(destination) or os.path.lexists(place):
             raise DestinationExistsError(
                 f"The destination must not exist, but {destination} does.",
                 hint=f"Name another destination, or remove it first: {destination}",

@@ -22,6 +22,7 @@
     + NoPermissionError
   - DataError
   - CacheError
+  - ContextError
 
 A message states the rule and then what was found. A hint is the next command, with the
 user's own values where they are known.
@@ -38,6 +39,7 @@ __all__ = [
     "CacheError",
     "CheckpointError",
     "ConfigError",
+    "ContextError",
     "ConvertError",
     "CorruptFileError",
     "DataError",
@@ -185,6 +187,8 @@ class ConvertError(GptOssError):
 class DestinationExistsError(ConvertError):
     """Something is already where a conversion would be put."""
 
+    hint = "Name another destination, or remove that one first."
+
 
 class VerifyError(GptOssError):
     """A folder is not what its manifest or its source says."""
@@ -228,6 +232,15 @@ class CacheError(GptOssError):
     hint = "Start from a new cache: model.make_cache()"
 
 
+class ContextError(GptOssError):
+    """A conversation is longer than the model can read."""
+
+    hint = "Start a new conversation, or shorten the question."
+
+
+_WRONG_PATH = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP)
+
+
 @contextmanager
 def storage_errors(path: str | PathLike[str]) -> Iterator[None]:
     """Raise what the operating system says of ``path`` as a StorageError.
@@ -246,4 +259,5 @@ def storage_errors(path: str | PathLike[str]) -> Iterator[None]:
             raise NoSpaceError(f"{where}: {reason}.") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise NoPermissionError(f"{where}: {reason}.") from error
-        raise StorageError(f"{where}: {reason}.") from error
+        hint = "Name another path." if error.errno in _WRONG_PATH else None
+        raise StorageError(f"{where}: {reason}.", hint=hint) from error

@@ -12,6 +12,7 @@ from gptoss_mlx.errors import (
     GptOssError,
     ModelNotFoundError,
     NoCheckpointError,
+    StorageError,
     storage_errors,
 )
 from gptoss_mlx.files import read_json_object
@@ -50,8 +51,19 @@ class StoredModel:
 
 
 def home() -> Path:
-    """Return the folder of everything the program keeps."""
-    return Path(os.environ.get("GPTOSS_MLX_HOME") or "~/.gptoss-mlx").expanduser()
+    """Return the folder of everything the program keeps; it need not exist yet.
+
+    Raises:
+        StorageError: There is something else of that name.
+    """
+    path = _expanded(os.environ.get("GPTOSS_MLX_HOME") or "~/.gptoss-mlx")
+    with storage_errors(path):
+        if path.exists() and not path.is_dir():
+            raise StorageError(
+                f"{path} must be a folder but is none.",
+                hint="Set GPTOSS_MLX_HOME to a folder.",
+            )
+    return path
 
 
 def models_folder() -> Path:
@@ -92,7 +104,7 @@ def resolve(name_or_path: str | Path) -> Path:
     text = os.fspath(name_or_path)
     if not text.strip() or not text.isprintable():
         raise ModelNotFoundError(f"A model's name must be printable but is {text!r}.")
-    path = Path(text).expanduser()
+    path = _expanded(text)
     is_word = path.name == text and text not in (".", "..")
     stored = models() if is_word else []
     if (chosen := _choose(text, stored)) is not None:
@@ -110,6 +122,11 @@ def resolve(name_or_path: str | Path) -> Path:
         f"{text!r} must be a folder or a model in {models_folder()} but is neither.",
         hint=_suggest(text, stored),
     )
+
+
+def _expanded(path: str) -> Path:
+    """Replace a leading ~; where that user is unknown, it is a name like any other."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path's own raises then
 
 
 def _choose(name: str, stored: list[StoredModel]) -> StoredModel | None:
@@ -141,6 +158,8 @@ def _suggest(name: str, stored: list[StoredModel]) -> str:
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
     if close:
         return f"Name one that is here: {', '.join(close)}"
+    if name == "demo":
+        return "Open it once, which makes it: gptoss-mlx chat demo"
     return ModelNotFoundError.hint
 
 

@@ -53,7 +53,9 @@ def test_make_has_the_targets_that_are_named() -> None:
     assert {t for t in named if not re.search(rf"^{t}:", makefile, re.MULTILINE)} == set()
 
 
-@pytest.mark.parametrize("command", re.findall(r"bin/gptoss-mlx ([a-z]+)", README))
+@pytest.mark.parametrize(
+    "command", re.findall(r"^    gptoss-mlx ([a-z]+)", README, re.MULTILINE)
+)
 def test_commands_that_are_named_exist(command: str) -> None:
     """Every command of the README has a help text with an example."""
     result = CliRunner().invoke(app, [command, "--help"])

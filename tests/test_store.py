@@ -272,3 +272,37 @@ def test_the_store_does_not_import_mlx() -> None:
         ],
         check=True,
     )
+
+
+def test_an_unknown_user_after_a_tilde_is_a_name_like_any_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Pathlib would raise a bare RuntimeError."""
+    monkeypatch.setenv("GPTOSS_MLX_HOME", "~nosuchuser/x")
+
+    assert store.home() == Path("~nosuchuser/x")
+    with pytest.raises(ModelNotFoundError):
+        store.resolve("~nosuchuser")
+
+
+@pytest.mark.parametrize("home", ["/dev/null", __file__])
+def test_a_home_that_is_no_folder_is_refused(
+    home: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hint names the variable that says so."""
+    monkeypatch.setenv("GPTOSS_MLX_HOME", home)
+
+    with pytest.raises(StorageError, match="must be a folder but is none") as caught:
+        store.models()
+    assert caught.value.hint == "Set GPTOSS_MLX_HOME to a folder."
+
+
+def test_a_demo_that_was_never_opened_hints_at_opening_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only chat makes it."""
+    monkeypatch.setenv("GPTOSS_MLX_HOME", str(tmp_path))
+
+    with pytest.raises(ModelNotFoundError) as caught:
+        store.resolve("demo")
+    assert caught.value.hint == "Open it once, which makes it: gptoss-mlx chat demo"

@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gptoss_mlx.chat.session import TokenSource
+from gptoss_mlx.config import read_config
+from gptoss_mlx.errors import ContextError, UnsupportedModelError
 from gptoss_mlx.generation.engine import generate
 from gptoss_mlx.generation.sampling import default_sampler
 from gptoss_mlx.harmony.parse import STOP_TOKENS
 from gptoss_mlx.model.loading import load_model
+from gptoss_mlx.tokenizer import VOCAB_SIZE
 
 __all__ = ["open_tokens"]
 
@@ -25,19 +28,42 @@ def open_tokens(folder: Path, *, seed: int | None = None) -> TokenSource:
         A function from a prompt to what follows, up to a token of ``STOP_TOKENS``.
 
     Raises:
-        GptOssError: As ``load_model`` and ``default_sampler``.
+        UnsupportedModelError: The model does not have gpt-oss's vocabulary.
+        GptOssError: As ``load_model`` and ``default_sampler``. The function raises a
+            ContextError if the prompt leaves no room for an answer.
     """
+    check_vocabulary(folder)
     model = load_model(folder)
     sampler = default_sampler(folder, seed=seed)
 
     def tokens(prompt: list[int]) -> Iterator[int]:
-        room = model.config.max_position_embeddings - len(prompt)
+        context = model.config.max_position_embeddings
+        if len(prompt) >= context:
+            raise ContextError(
+                f"A conversation must have under {context:,} tokens "
+                f"but has {len(prompt):,}."
+            )
         return generate(
             model,
             prompt,
             sampler=sampler,
             stop_tokens=STOP_TOKENS,
-            max_tokens=max(room, 1),
+            max_tokens=context - len(prompt),
         )
 
     return tokens
+
+
+def check_vocabulary(folder: Path) -> None:
+    """Refuse a model that cannot speak harmony: tests and experiments have such.
+
+    Raises:
+        UnsupportedModelError: Its vocabulary is not gpt-oss's.
+        GptOssError: As ``read_config``.
+    """
+    vocab_size = read_config(folder).vocab_size
+    if vocab_size != VOCAB_SIZE:
+        raise UnsupportedModelError(
+            f"{folder / 'config.json'}: vocab_size must be {VOCAB_SIZE:,} to chat "
+            f"but is {vocab_size:,}."
+        )

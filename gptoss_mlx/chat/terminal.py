@@ -33,7 +33,7 @@ def answer_lines(session: Session, lines: Iterable[str], output: TextIO) -> None
             output.flush()
 
 
-def chat_in_terminal(session: Session, output: TextIO) -> None:
+def chat_in_terminal(session: Session, output: TextIO, *, model: str) -> None:
     """Ask for questions at a prompt until Ctrl-D or ``/quit``.
 
     Ctrl-C stops an answer, and clears a question that is being typed. While the model
@@ -43,7 +43,8 @@ def chat_in_terminal(session: Session, output: TextIO) -> None:
     from rich.console import Console
 
     prompt: PromptSession[str] = PromptSession("> ")
-    console = Console(stderr=True)
+    console = Console(stderr=True, highlight=False)
+    console.print(f"[dim]{model} · Ctrl-C stops an answer, Ctrl-D or {QUIT} leaves[/dim]")
     while True:
         try:
             question = prompt.prompt().strip()

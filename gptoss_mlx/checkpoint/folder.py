@@ -129,6 +129,8 @@ class Checkpoint:
                 raise StorageError(f"{path}: MLX cannot read it: {reason}.") from error
             assert isinstance(loaded, dict)  # noqa: S101 - what .safetensors gives
             self._lazy[path] = loaded
+        if part.name not in self._lazy[path]:
+            raise StorageError(f"{path}: has changed since it was opened.")
         # Taken out, so that an evaluated array lives only as long as its user wants.
         return self._lazy[path].pop(part.name)
 

@@ -59,6 +59,7 @@ def main() -> None:
     The exit status is the command's own, or 1 for a GptOssError, 2 for bad usage and
     130 for Ctrl-C.
     """
+    _open_closed_streams()
     try:
         try:
             app()
@@ -68,12 +69,32 @@ def main() -> None:
     except GptOssError as error:
         if os.environ.get("GPTOSS_DEBUG"):
             raise
-        typer.secho(f"Error: {error}", fg="red", err=True)
-        typer.echo(f"Hint: {error.hint}", err=True)
+        _print_error(str(error), error.hint)
         sys.exit(1)
     except BrokenPipeError:
         # What is still buffered has no reader, and the interpreter flushes once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        # A disk that is full under stdout; every other refusal is a StorageError.
+        if os.environ.get("GPTOSS_DEBUG"):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _print_error(f"{error.strerror or error}.", "Free some space where output goes.")
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _open_closed_streams() -> None:
+    """Give closed standard streams the null device: no other file gets their numbers."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, PTH123 - for good
+
+
+def _print_error(message: str, hint: str) -> None:
+    # https://no-color.org
+    colour = None if os.environ.get("NO_COLOR") else "red"
+    typer.secho(f"Error: {message}", fg=colour, err=True)
+    typer.echo(f"Hint: {hint}", err=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import typer
 
 from gptoss_mlx.cli.options import ModelArg
@@ -12,8 +14,8 @@ __all__ = ["chat"]
 def chat(model: ModelArg = "demo") -> None:
     """Chat with a model.
 
-    In a terminal it prompts for questions; by pipe it answers each line. Answers go to
-    stdout, the rest to stderr.
+    In a terminal it prompts for questions until Ctrl-D or /quit; by pipe it answers each
+    line. Answers go to stdout, the rest to stderr.
 
     Example: echo "What is gpt-oss?" | gptoss-mlx chat
     """
@@ -42,7 +44,13 @@ def chat(model: ModelArg = "demo") -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     if sys.stdin.isatty() and sys.stdout.isatty():
-        chat_in_terminal(session, sys.stdout)
+        chat_in_terminal(session, sys.stdout, model=_title(model, folder))
     else:
         lines = (line.decode(errors="replace") for line in sys.stdin.buffer)
         answer_lines(session, lines, sys.stdout)
+
+
+def _title(model: str, folder: Path) -> str:
+    if model == "demo":
+        return "The demo model, a miniature that has memorised twenty answers"
+    return folder.name

@@ -60,9 +60,11 @@ def convert(
 
 
 def _in_store(source: Path, recipe: str) -> Path:
+    from gptoss_mlx.checkpoint.layout import check_folder
     from gptoss_mlx.config import read_config
     from gptoss_mlx.store import model_size, models_folder
 
+    check_folder(source)
     config = read_config(source)
     size = model_size(config.num_hidden_layers, config.num_local_experts)
     root = source.resolve()

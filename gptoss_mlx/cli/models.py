@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from gptoss_mlx.cli.options import JsonOpt
+from gptoss_mlx.cli.progress import size_text
 
 if TYPE_CHECKING:
     from gptoss_mlx.store import StoredModel
@@ -32,7 +33,7 @@ def list_models(as_json: JsonOpt = False) -> None:
         typer.echo(f"No models in {models_folder()} yet.", err=True)
         typer.echo("Hint: Convert one: gptoss-mlx convert SRC", err=True)
         return
-    table = [("NAME", "SIZE", "RECIPE", "GB", "STATE"), *map(_row, found)]
+    table = [("NAME", "MODEL", "RECIPE", "BYTES", "STATE"), *map(_row, found)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for row in table:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
@@ -50,7 +51,7 @@ def _row(model: StoredModel) -> tuple[str, str, str, str, str]:
         _printable(model.name),
         model.size or ("other" if model.layers else "-"),
         _printable(model.recipe or "-"),
-        f"{model.nbytes / 1e9:.2f}",
+        size_text(model.nbytes),
         _printable(state),
     )
 

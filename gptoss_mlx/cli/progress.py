@@ -9,10 +9,15 @@ from contextlib import contextmanager
 
 import typer
 
-__all__ = ["byte_progress"]
+__all__ = ["byte_progress", "size_text"]
 
 # Without a terminal, a line now and then.
 SECONDS_BETWEEN_LINES = 10.0
+
+
+def size_text(nbytes: float) -> str:
+    """Write a number of bytes for people: in GB, or MB below a tenth of one."""
+    return f"{nbytes / 1e9:.2f} GB" if nbytes >= 1e8 else f"{nbytes / 1e6:.1f} MB"
 
 
 @contextmanager
@@ -73,7 +78,7 @@ def _plain_lines(task: str) -> Callable[[int, int], None]:
         shown = now
         rate = (done - before) / max(now - started, 1e-3)
         typer.echo(
-            f"{task}: {done / 1e9:.2f} of {total / 1e9:.2f} GB, {rate / 1e6:.0f} MB/s",
+            f"{task}: {size_text(done)} of {size_text(total)}, {size_text(rate)}/s",
             err=True,
         )
 

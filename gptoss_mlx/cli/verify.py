@@ -34,7 +34,7 @@ def verify(
 
     Example: gptoss-mlx verify 20b --against ~/Downloads/gpt-oss-20b
     """
-    from gptoss_mlx.cli.progress import byte_progress
+    from gptoss_mlx.cli.progress import byte_progress, size_text
     from gptoss_mlx.convert import verify_checkpoint
     from gptoss_mlx.store import resolve
 
@@ -47,7 +47,7 @@ def verify(
     typer.echo(f"{folder} is right.")
     typer.echo(
         f"manifest: {report.files} files, {report.tensors} tensors, "
-        f"{report.nbytes / 1e9:.2f} GB have the recorded sha256"
+        f"{size_text(report.nbytes)} have the recorded sha256"
     )
     if report.identical is not None:
         typer.echo(

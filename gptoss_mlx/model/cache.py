@@ -1,6 +1,7 @@
 """Keys and values of the tokens that were read, one cache a layer.
 
-The names ``offset`` and ``update_and_fetch`` are mlx-lm's, so that adapters stay thin.
+The names ``offset``, ``update_and_fetch`` and ``state`` are mlx-lm's, so that its own
+generation runs on them.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ class FullCache:
         self.offset -= n
 
     @property
-    def arrays(self) -> list[mx.array]:
+    def state(self) -> list[mx.array]:
         """The buffers, for ``mx.eval``."""
         return [array for array in (self._keys, self._values) if array is not None]
 
@@ -154,7 +155,7 @@ class SlidingCache:
         self._held -= n
 
     @property
-    def arrays(self) -> list[mx.array]:
+    def state(self) -> list[mx.array]:
         """The buffers, for ``mx.eval``."""
         return [array for array in (self._keys, self._values) if array is not None]
 

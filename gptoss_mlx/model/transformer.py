@@ -42,6 +42,7 @@ class Transformer(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        self.vocab_size = config.vocab_size
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = [
             TransformerBlock(config, layer) for layer in range(config.num_hidden_layers)
@@ -50,7 +51,10 @@ class Transformer(nn.Module):
 
     def __call__(self, inputs: mx.array, cache: Sequence[Cache] | None = None) -> mx.array:
         """Return hidden states ``(B, L, hidden_size)`` of tokens ``(B, L)``."""
-        x = self.embed_tokens(inputs)
+        # MLX reads past the end of a table without a word: it must not be asked to.
+        known = (inputs >= 0) & (inputs < self.vocab_size)  # (B, L)
+        x = self.embed_tokens(mx.where(known, inputs, 0))
+        x = mx.where(known[..., None], x, mx.array(mx.nan, x.dtype))
         masks: dict[int | None, Mask] = {}
         L = inputs.shape[1]
         for i, layer in enumerate(self.layers):
@@ -85,6 +89,7 @@ class Model(nn.Module):
 
         Args:
             inputs: Token ids from 0 to ``vocab_size - 1``. Shape ``(B, L)``, integer.
+                Another id makes all logits of its text not a number.
             cache: From ``make_cache``; holds what came before and takes these tokens too.
                 None: the tokens are the whole text.
 

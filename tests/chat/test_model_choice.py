@@ -8,7 +8,7 @@ import pytest
 from gptoss_mlx.chat import model_choice
 from gptoss_mlx.chat.model_choice import demo_folder, model_folder
 from gptoss_mlx.convert import verify_checkpoint
-from gptoss_mlx.errors import DataError, ModelNotFoundError
+from gptoss_mlx.errors import DataError, ModelNotFoundError, NoCheckpointError
 
 
 @pytest.fixture
@@ -29,6 +29,11 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         manifest = {"source": {"folder": source.name}}
         (destination / "manifest.json").write_text(json.dumps(manifest))
 
+    def opens(folder: Path) -> None:
+        if (folder / "damage").exists():
+            raise NoCheckpointError("damaged")
+
+    monkeypatch.setattr(model_choice, "open_checkpoint", opens)
     monkeypatch.setattr(model_choice, "unpack_demo", unpacked.append)
     monkeypatch.setattr("gptoss_mlx.convert.convert_checkpoint", convert)
     return unpacked
@@ -88,6 +93,37 @@ def test_a_folder_of_the_user_is_left_alone(
 
     assert demo_folder(print) == folder
     assert built == []
+    assert (folder / "old").exists()
+
+
+def test_a_damaged_demo_is_made_again(home: Path, built: list[Path]) -> None:
+    """What the package made and cannot open any more, it replaces."""
+    folder = make_demo(home, model_choice.SOURCE)
+    (folder / "damage").write_text("")
+
+    assert demo_folder(print) == folder
+    assert len(built) == 1
+    assert not (folder / "damage").exists()
+
+
+def test_an_empty_demo_folder_is_filled(home: Path, built: list[Path]) -> None:
+    """Nothing is lost with it."""
+    (home / "models" / "demo").mkdir(parents=True)
+
+    assert (demo_folder(print) / "manifest.json").exists()
+    assert len(built) == 1
+
+
+def test_a_damaged_folder_of_the_user_is_left_alone(home: Path, built: list[Path]) -> None:
+    """The hint says how to get the demo model all the same."""
+    folder = make_demo(home, "my-own-model")
+    (folder / "damage").write_text("")
+
+    with pytest.raises(NoCheckpointError) as caught:
+        demo_folder(print)
+    assert caught.value.hint == (
+        f"Move that folder away, and the demo model is made again: {folder}"
+    )
     assert (folder / "old").exists()
 
 

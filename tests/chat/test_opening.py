@@ -5,10 +5,12 @@ import json
 from pathlib import Path
 
 import pytest
+from tiny_checkpoint import write_tiny_checkpoint
 
 from gptoss_mlx.chat.model_choice import demo_folder
 from gptoss_mlx.chat.opening import open_tokens
 from gptoss_mlx.chat.session import Session, TokenSource
+from gptoss_mlx.errors import ContextError, UnsupportedModelError
 from gptoss_mlx.tokenizer import load_tokenizer
 
 SOURCE = Path(__file__).parents[2] / "examples" / "demo_dialogues.json"
@@ -81,3 +83,17 @@ def test_the_demo_holds_a_conversation(demo: TokenSource) -> None:
     known = dict(KNOWN)
 
     assert answers(demo, *questions) == [*(known[q] for q in questions[:2]), UNKNOWN]
+
+
+def test_a_prompt_that_leaves_no_room_is_refused(demo: TokenSource) -> None:
+    """It is said before anything is computed."""
+    with pytest.raises(ContextError, match=r"under 131,072 tokens but has 131,072\."):
+        demo([0] * 131_072)
+
+
+def test_a_model_without_gpt_oss_s_vocabulary_does_not_chat(tmp_path: Path) -> None:
+    """It could not read the prompt, nor end its answer."""
+    write_tiny_checkpoint(tmp_path)
+
+    with pytest.raises(UnsupportedModelError, match="must be 201,088 to chat but is 512"):
+        open_tokens(tmp_path)

@@ -63,7 +63,7 @@ def typed(session: Session, keyboard: PipeInput, keys: str) -> str:
     """Type at the prompt; return stdout."""
     output = io.StringIO()
     keyboard.send_text(keys)
-    chat_in_terminal(session, output)
+    chat_in_terminal(session, output, model="a parrot")
     return output.getvalue()
 
 

@@ -257,6 +257,18 @@ def test_a_file_that_changed_since_it_was_opened(
     assert re.fullmatch(rf"{path}: MLX cannot read it: .*[^.]\.", str(caught.value))
 
 
+def test_a_file_that_was_replaced_since_it_was_opened(
+    copy: Callable[[str], Path],
+) -> None:
+    """A tensor that is not in it any more is missed by name."""
+    folder = copy("split")
+    checkpoint = open_checkpoint(folder)
+    write_safetensors(folder / "model.safetensors", {"x": np.zeros(2, np.float32)})
+
+    with pytest.raises(StorageError, match=r"safetensors: has changed since it was opened"):
+        checkpoint.array("model.norm.weight")
+
+
 def test_a_file_cut_short_since_it_was_opened(copy: Callable[[str], Path]) -> None:
     """The bytes that are wanted are missed, and the tensor is named."""
     checkpoint = open_checkpoint(copy("hf"))

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -151,3 +153,44 @@ def test_version_prints_the_version(
 
     assert exit_code() == 0
     assert capsys.readouterr().out == f"gptoss-mlx {gptoss_mlx.__version__}\n"
+
+
+def test_no_color_is_heeded(
+    register: Register, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """https://no-color.org: with NO_COLOR set, nothing is coloured."""
+    styles: list[object] = []
+    monkeypatch.setattr("typer.secho", lambda text, fg, err: styles.append(fg))
+    register(fail)
+
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert exit_code() == 1
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert exit_code() == 1
+
+    assert styles == ["red", None]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_under_stdout_is_a_named_error() -> None:
+    """What cannot be written is said, without a traceback."""
+    with Path("/dev/full").open("w") as full:
+        process = subprocess.run(
+            program("print('answer')"),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
+    assert process.returncode == 1
+    assert process.stderr.startswith("Error: No space left on device.\nHint: ")
+
+
+@pytest.mark.parametrize("redirection", ["<&-", ">&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_are_the_null_device(redirection: str) -> None:
+    """No file that is opened gets their numbers, which MLX would not read."""
+    body = "sys.exit(open('/dev/null').fileno() < 3)"
+    command = f"{shlex.join(program(body))} {redirection}"
+
+    assert subprocess.run(["sh", "-c", command], check=False).returncode == 0

@@ -61,7 +61,7 @@ def test_the_folder_is_printed(
     captured = capsys.readouterr()
 
     assert captured.out == f"{folder}\n"
-    assert captured.err.startswith("Converting: 0.00 of 0.00 GB, ")
+    assert captured.err.startswith("Converting: 1.5 MB of 1.5 MB, ")
     assert captured.err.count("\n") == 1
     assert open_checkpoint(folder).packing("lm_head") is None
 

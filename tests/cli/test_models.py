@@ -39,10 +39,10 @@ def test_a_line_for_each_model(
     captured = capsys.readouterr()
     head, broken, tiny, unfinished = captured.out.splitlines()
 
-    assert head.split() == ["NAME", "SIZE", "RECIPE", "GB", "STATE"]
+    assert head.split() == ["NAME", "MODEL", "RECIPE", "BYTES", "STATE"]
     assert broken.startswith("a\\x1b[2J ")
     assert "broken: " in broken
-    assert tiny.split() == ["tiny-q8", "other", "q8", "0.00", "ready"]
+    assert tiny.split() == ["tiny-q8", "other", "q8", "1.0", "MB", "ready"]
     assert unfinished.startswith("x.partial")
     assert "unfinished: run the command that was writing it again" in unfinished
     assert all(line.isprintable() for line in captured.out.splitlines())

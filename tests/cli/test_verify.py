@@ -44,7 +44,7 @@ def test_a_right_model_by_name(
 
     assert captured.out == (
         f"{model} is right.\n"
-        "manifest: 6 files, 115 tensors, 0.00 GB have the recorded sha256\n"
+        "manifest: 6 files, 115 tensors, 1.0 MB have the recorded sha256\n"
     )
     assert captured.err.startswith("Verifying: ")
 

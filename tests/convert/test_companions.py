@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,3 +77,13 @@ def test_the_model_card_of_a_model_of_20bs_size(tmp_path: Path) -> None:
     assert "\nbase_model: openai/gpt-oss-20b\n" in card
     assert "# gpt-oss-20b-q8" in card
     assert "https://huggingface.co/openai/gpt-oss-20b" in card
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="file names are text there")
+def test_a_source_whose_name_is_no_text(exact: Path, tmp_path: Path) -> None:
+    """The model card shows the bytes escaped."""
+    source = tmp_path / os.fsdecode(b"b\xe4d")
+    write_tiny_checkpoint(source)
+    convert_checkpoint(source, tmp_path / "out")
+
+    assert r"# b\udce4d-q8" in (tmp_path / "out" / "README.md").read_text()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gptoss_mlx.convert.partial import Journal, claim_partial, finish_partial
+from gptoss_mlx.convert.partial import Journal, claim_partial, finish_partial, partial_of
 from gptoss_mlx.convert.writer import write_file
 from gptoss_mlx.errors import ConvertError, DestinationExistsError
 
@@ -97,3 +97,13 @@ def test_a_journal_that_is_none(tmp_path: Path, content: str) -> None:
         assert not (partial / "a").exists()
         assert notices[0].startswith("Starting anew: ")
         assert json.loads((partial / ".journal.json").read_text())["files"] == {}
+
+
+def test_a_journal_that_was_only_drafted_is_taken_over(tmp_path: Path) -> None:
+    """A disk that was full at the very beginning does not block the next run."""
+    partial = partial_of(tmp_path / "out")
+    partial.mkdir()
+    (partial / ".journal.new").write_text("{")
+
+    with claim_partial(tmp_path / "out") as claimed:
+        assert claimed == partial

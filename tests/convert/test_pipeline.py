@@ -335,7 +335,7 @@ def test_an_mlx_folder_is_not_converted(
     with pytest.raises(ConvertError, match="but is an MLX folder") as caught:
         convert(folder, tmp_path / "out")
 
-    assert caught.value.hint == (f"Use it as it is, there is nothing to convert: {folder}")
+    assert caught.value.hint == f"Run it as it is: gptoss-mlx chat {folder}"
     assert not list(tmp_path.glob("out*"))
 
 

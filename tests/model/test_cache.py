@@ -106,7 +106,7 @@ def test_a_sliding_cache_holds_no_more_than_window_slack_and_a_step() -> None:
         token = mx.zeros((1, 2, 100, 4))
         cache.update_and_fetch(token, token)
 
-    assert all(array.shape[2] <= 128 + 64 + 2 * 256 for array in cache.arrays)
+    assert all(array.shape[2] <= 128 + 64 + 2 * 256 for array in cache.state)
 
 
 @pytest.mark.parametrize("length", [300, 1_000])
@@ -129,7 +129,7 @@ def test_a_full_cache_grows_in_steps() -> None:
         fetched, _ = cache.update_and_fetch(keys(i), keys(i))
 
     assert fetched.flatten().tolist() == list(range(300))
-    assert [array.shape[2] for array in cache.arrays] == [512, 512]
+    assert [array.shape[2] for array in cache.state] == [512, 512]
 
 
 @pytest.mark.parametrize("cache", [FullCache(), SlidingCache(4)])

@@ -95,3 +95,32 @@ def test_a_file_that_shrinks_while_it_is_read_is_a_named_error(tmp_path: Path) -
     with pytest.raises(StorageError, match=r"embed_tokens\.weight: "):
         list(_weights(checkpoint, mx.float32))
     del lazy
+
+
+def test_mlx_lms_own_loop_runs_the_model(released: dict[Case, Path]) -> None:
+    """Its ``generate_step`` writes greedily what whole passes over the text give."""
+    from mlx_lm.generate import generate_step
+
+    model = load_model(released[Case(0, 8)], dtype=mx.float32)
+    prompt = [5, 6, 7, 8] * 10
+    text = list(prompt)
+    for _ in range(8):
+        logits = np.array(model(mx.array([text]))[0, -1])
+        text.append(int(logits.argmax()))
+
+    theirs = [token for token, _ in generate_step(mx.array(prompt), model, max_tokens=8)]
+
+    assert theirs == text[len(prompt) :]
+
+
+@pytest.mark.parametrize("token", [-1, 512, 10**7])
+def test_an_id_outside_the_vocabulary_gives_nan(
+    token: int, released: dict[Case, Path]
+) -> None:
+    """MLX would read past the end of the table, and crash or make something up."""
+    model = load_model(released[Case(0, 8)], dtype=mx.float32)
+
+    logits = np.array(model(mx.array([[5, 6, 7], [5, 6, token]])))
+
+    assert np.isnan(logits[1, 2]).all()
+    assert np.isfinite(logits[0]).all()
