@@ -157,7 +157,10 @@ def _parse(content: bytes, path: Path) -> dict[str, Any]:
         raise CorruptFileError(path, f"the header must be JSON: {error}.") from error
     if not isinstance(entries, dict):
         raise CorruptFileError(path, "the header must be a JSON object.")
-    metadata = entries.pop("__metadata__", {})
+    # MLX writes null where it was given none.
+    metadata = entries.pop("__metadata__", None)
+    if metadata is None:
+        return entries
     if not isinstance(metadata, dict) or not all(
         _is_text(text) for pair in metadata.items() for text in pair
     ):

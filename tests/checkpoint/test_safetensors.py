@@ -119,8 +119,8 @@ def test_whitespace_around_the_header_is_no_harm(path: Path, padding: bytes) -> 
     assert header["a"].start == 8 + len(content)
 
 
-@pytest.mark.parametrize("metadata", [{}, {"format": "pt"}, {"a": "名", "b": ""}])
-def test_metadata_is_no_tensor(path: Path, metadata: dict[str, str]) -> None:
+@pytest.mark.parametrize("metadata", [None, {}, {"format": "pt"}, {"a": "名", "b": ""}])
+def test_metadata_is_no_tensor(path: Path, metadata: dict[str, str] | None) -> None:
     """It may stand first or last, and MLX reads the file too."""
     assert list(read_header(write(path, {"__metadata__": metadata, **ENTRIES}))) == [
         "a",
@@ -302,7 +302,6 @@ def test_a_header_that_is_no_object(path: Path, header: object) -> None:
 @pytest.mark.parametrize(
     "metadata",
     [
-        None,
         "text",
         ["text"],
         {"a": 1},
@@ -319,6 +318,14 @@ def test_metadata_other_than_strings(path: Path, metadata: object) -> None:
         write(path, {"__metadata__": metadata, **ENTRIES}),
         "__metadata__ must map strings to strings.",
     )
+
+
+def test_a_file_that_mlx_itself_has_written(tmp_path: Path) -> None:
+    """It has null for metadata where it was given none."""
+    path = tmp_path / "model.safetensors"
+    mx.save_safetensors(str(path), {"a": mx.zeros((2, 3))})
+
+    assert read_header(path)["a"].shape == (2, 3)
 
 
 def test_a_name_twice(path: Path) -> None:
