@@ -83,10 +83,13 @@ class PromptCache:
     each token of the answer. The same cache takes the next prompt, whatever it is.
 
     Attributes:
+        model: What reads the tokens.
         tokens: What was read, answers included.
         reused: Tokens of the last prompt that were not read again.
+        begun: How many prompts have begun.
         layers: A cache a layer.
         checkpoints: In order of position.
+        turn_start: Where the turn's first answer began.
     """
 
     def __init__(
@@ -111,16 +114,17 @@ class PromptCache:
             raise ValueError(
                 f"[PromptCache] max_checkpoints must be 0 or more: {max_checkpoints}."
             )
-        self._model = model
+        self.model = model
         self.max_checkpoints = max_checkpoints
         self.boundaries = boundaries
+        self.begun = 0
         self.clear()
 
     def clear(self) -> None:
         """Forget everything."""
         self.tokens: list[int] = []
         self.reused = 0
-        self.layers = self._model.make_cache()
+        self.layers = self.model.make_cache()
         self.checkpoints: list[Checkpoint] = []
         self.turn_start = 0
         self._prompt: list[int] = []
@@ -138,6 +142,7 @@ class PromptCache:
         """
         if not prompt:
             raise ValueError("[PromptCache] prompt must have at least one token.")
+        self.begun += 1
         shared = min(common_prefix(self.tokens, prompt), len(prompt) - 1)
         # An answer that a tool's result follows is the same turn: what the next turn
         # drops begins where the first of its answers began.
@@ -169,7 +174,7 @@ class PromptCache:
         sliding = self._sliding
         for layer in sliding:
             layer.watch(last for _, last in here)
-        hidden = self._model.model(mx.array([list(tokens)]), self.layers)
+        hidden = self.model.model(mx.array([list(tokens)]), self.layers)
         taken = [
             Checkpoint(first, last, tuple(layer.watched[last] for layer in sliding))
             for first, last in here
@@ -191,7 +196,7 @@ class PromptCache:
         Returns:
             Its hidden state, not evaluated. Shape ``(1, 1, hidden_size)``.
         """
-        return self._model.model(token[:, None], self.layers)
+        return self.model.model(token[:, None], self.layers)
 
     def record(self, token: int) -> None:
         """Note the id of the token that ``step`` has read."""
