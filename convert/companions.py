@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from gptoss_mlx.checkpoint import Checkpoint
 from gptoss_mlx.errors import storage_errors
 from gptoss_mlx.store import model_size
+from gptoss_mlx.tokenizer import VOCAB_SIZE
 
 from .provenance import Provenance
 from .recipes import Recipe
+from .tokenizer_files import (
+    TOKENIZER_JSON_SHA256,
+    special_tokens_map,
+    tokenizer_config,
+    tokenizer_json,
+)
 
 __all__ = ["companion_files"]
 
@@ -73,7 +82,7 @@ gptoss-mlx verify PATH/TO/THIS/FOLDER
 ```
 """
 
-# mlx-lm takes the tokenizer from the folder.
+# mlx-lm takes the tokenizer and the chat template from the folder.
 MLX_LM = """
 With mlx-lm 0.32 or newer:
 
@@ -84,14 +93,22 @@ mlx_lm.chat --model PATH/TO/THIS/FOLDER
 
 
 def companion_files(
-    checkpoint: Checkpoint, recipe: Recipe, provenance: Provenance
+    checkpoint: Checkpoint,
+    recipe: Recipe,
+    provenance: Provenance,
+    notice: Callable[[str], None] = lambda sentence: None,
 ) -> dict[str, bytes]:
     """Collect the small files of the output, by name.
 
     Those the source has are copied; ``original/`` is released without, and takes them
-    from the folder around it.
+    from the folder around it. A tokenizer that is nowhere is made as it was released, if
+    the vocabulary is gpt-oss's.
+
+    Args:
+        notice: Told in a sentence where the source's tokenizer is not the released one.
 
     Raises:
+        DataError: The vocabulary in the package is missing or was changed.
         StorageError: A file cannot be read.
     """
     files = {
@@ -103,8 +120,16 @@ def companion_files(
         if path is not None:
             with storage_errors(path):
                 files[name] = path.read_bytes()
+    if "tokenizer.json" in files:
+        if hashlib.sha256(files["tokenizer.json"]).hexdigest() != TOKENIZER_JSON_SHA256:
+            path = _find(checkpoint.folder, "tokenizer.json")
+            notice(f"{path} is not the one released with gpt-oss. It is kept as it is.")
+    elif checkpoint.config.vocab_size == VOCAB_SIZE:
+        files["tokenizer.json"] = tokenizer_json()
+        files.setdefault("tokenizer_config.json", tokenizer_config())
+        files.setdefault("special_tokens_map.json", special_tokens_map())
     card = _model_card(checkpoint, recipe, provenance)
-    card += MLX_LM if "tokenizer.json" in files else ""
+    card += MLX_LM if {"tokenizer.json", "chat_template.jinja"} <= files.keys() else ""
     files["README.md"] = card.encode(errors="backslashreplace")
     return files
 

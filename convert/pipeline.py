@@ -1,7 +1,8 @@
 """Reads a released checkpoint and writes the folder that gptoss-mlx and mlx-lm run.
 
-Memory holds one piece of one tensor (16 MiB) and, where a recipe quantizes, the scales
-of the file being written (under 100 MB for gpt-oss-120b).
+Memory holds one piece of one tensor (16 MiB), the small files (28 MB, and 150 MB while a
+tokenizer.json is made) and, where a recipe quantizes, the scales of the file being
+written (under 100 MB for gpt-oss-120b).
 """
 
 from __future__ import annotations
@@ -82,7 +83,8 @@ def convert_checkpoint(
         destination: Must not exist.
         recipe: ``exact`` or ``q8``.
         progress: Called with the tensors' bytes done and those in all.
-        notice: Told in a sentence what becomes of an earlier run's files.
+        notice: Told in a sentence what becomes of an earlier run's files, and of a
+            tokenizer that is not the released one.
         shard_bytes: Most bytes of tensors in a file.
 
     Raises:
@@ -91,6 +93,7 @@ def convert_checkpoint(
         DestinationExistsError: ``destination`` exists.
         CheckpointError: ``source`` cannot be used; see ``open_checkpoint``.
         ConfigError: Its config.json cannot.
+        DataError: The vocabulary in the package is missing or was changed.
         NoSpaceError: The disk is full, or would be.
         NoPermissionError: Reading or writing is forbidden.
         StorageError: The disk refuses for another reason.
@@ -107,7 +110,8 @@ def convert_checkpoint(
     shards = plan_shards(tensors, shard_bytes=shard_bytes)
     total = sum(shard.nbytes for shard in shards)
     provenance = provenance_of(checkpoint)
-    companions = companion_files(checkpoint, chosen, provenance)
+    say = notice or (lambda sentence: None)
+    companions = companion_files(checkpoint, chosen, provenance, say)
     made_by = {"gptoss_mlx": __version__, "mlx": version("mlx")}
     key = {
         "source": identity_of(checkpoint),
@@ -116,7 +120,7 @@ def convert_checkpoint(
         "shard_bytes": shard_bytes,
     }
     with claim_partial(destination) as partial:
-        journal = Journal(partial, key, notice or (lambda sentence: None))
+        journal = Journal(partial, key, say)
         done = sum(shard.nbytes for shard in shards if shard.file in journal.files)
         resumed = done
         room = sum(map(len, companions.values())) + ROOM_BYTES

@@ -22,6 +22,7 @@
     + NoPermissionError
   - DataError
   - CacheError
+    + SavedCacheError
   - ContextError
 
 A message states the rule and then what was found. A hint is the next command, with the
@@ -52,6 +53,7 @@ __all__ = [
     "NoPermissionError",
     "NoSpaceError",
     "QuantizationError",
+    "SavedCacheError",
     "StorageError",
     "TensorDtypeError",
     "TensorShapeError",
@@ -230,6 +232,16 @@ class CacheError(GptOssError):
     """A cache was asked to go back further, or hold more, than it can."""
 
     hint = "Start from a new cache: model.make_cache()"
+
+
+class SavedCacheError(CacheError):
+    """A prompt cache cannot be taken from a file."""
+
+    hint = "Go on without the file: the conversation is read again."
+
+    def __init__(self, path: str | PathLike[str], reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
 
 
 class ContextError(GptOssError):

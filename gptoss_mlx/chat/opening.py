@@ -7,9 +7,14 @@ from pathlib import Path
 
 from gptoss_mlx.chat.session import TokenSource
 from gptoss_mlx.config import read_config
-from gptoss_mlx.errors import ContextError, UnsupportedModelError
+from gptoss_mlx.errors import UnsupportedModelError
 from gptoss_mlx.generation.engine import generate
-from gptoss_mlx.generation.sampling import default_sampler
+from gptoss_mlx.generation.prompt_cache import PromptCache
+from gptoss_mlx.generation.sampling import (
+    default_sampler,
+    make_logits_processors,
+    read_sampling_defaults,
+)
 from gptoss_mlx.harmony.parse import STOP_TOKENS
 from gptoss_mlx.model.loading import load_model
 from gptoss_mlx.tokenizer import VOCAB_SIZE
@@ -25,7 +30,9 @@ def open_tokens(folder: Path, *, seed: int | None = None) -> TokenSource:
         seed: The same seed draws the same tokens. None: a new one.
 
     Returns:
-        A function from a prompt to what follows, up to a token of ``STOP_TOKENS``.
+        A function from a prompt to what follows, up to a token of ``STOP_TOKENS``. It
+        remembers what it has read: the next prompt costs what is new in it. It answers
+        one prompt at a time.
 
     Raises:
         UnsupportedModelError: The model does not have gpt-oss's vocabulary.
@@ -36,20 +43,21 @@ def open_tokens(folder: Path, *, seed: int | None = None) -> TokenSource:
     model = load_model(folder)
     sampler = default_sampler(folder, seed=seed)
 
+    penalty = read_sampling_defaults(folder).repetition_penalty
+    processors = make_logits_processors(repetition_penalty=penalty)
+    cache = PromptCache(model)
+
     def tokens(prompt: list[int]) -> Iterator[int]:
-        context = model.config.max_position_embeddings
-        if len(prompt) >= context:
-            raise ContextError(
-                f"A conversation must have under {context:,} tokens "
-                f"but has {len(prompt):,}."
-            )
-        return generate(
+        answer = generate(
             model,
             prompt,
             sampler=sampler,
             stop_tokens=STOP_TOKENS,
-            max_tokens=context - len(prompt),
+            context_tokens=model.config.max_position_embeddings,
+            processors=processors,
+            cache=cache,
         )
+        return (step.token for step in answer)
 
     return tokens
 

@@ -1,23 +1,67 @@
-"""From logits to the next token."""
+"""From logits to the next token.
+
+The factories are named as in mlx-lm. The order is transformers': processors, temperature,
+``top_k``, ``top_p``, ``min_p``, each on the probabilities that the one before has left.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 
 from gptoss_mlx.errors import ConfigError
 from gptoss_mlx.files import read_json_object
+from gptoss_mlx.tokenizer import SPECIAL_TOKENS
 
-__all__ = ["Sampler", "default_sampler", "keep_top_p", "make_sampler"]
+__all__ = [
+    "LogitsProcessor",
+    "Sampler",
+    "SamplingDefaults",
+    "default_sampler",
+    "keep_likely",
+    "make_logits_processors",
+    "make_sampler",
+    "read_sampling_defaults",
+]
 
 Sampler = Callable[[mx.array], mx.array]
 """Takes logits ``(B, V)``, gives token ids ``(B,)``."""
 
+LogitsProcessor = Callable[[mx.array, mx.array], mx.array]
+"""Takes the tokens so far ``(L,)``, prompt included, and logits ``(1, V)``; gives those."""
+
+FIRST_SPECIAL = min(SPECIAL_TOKENS.values())
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingDefaults:
+    """What a model's folder asks for.
+
+    Attributes:
+        temperature: 0 always takes the likeliest token.
+        top_k: 0 is all.
+        repetition_penalty: 1 is none.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+
 
 def make_sampler(
-    temperature: float = 1.0, top_p: float = 1.0, *, seed: int | None = None
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    *,
+    top_k: int = 0,
+    min_p: float = 0.0,
+    seed: int | None = None,
 ) -> Sampler:
     """Make a function that draws tokens.
 
@@ -25,19 +69,21 @@ def make_sampler(
         temperature: What logits are divided by. 0 always takes the likeliest token.
         top_p: Draw from the likeliest tokens that together have this probability, and
             always from the first of them. Over 0, at most 1.
+        top_k: Draw from this many of the likeliest tokens. 0: from all.
+        min_p: Draw from the tokens that have this share of the likeliest one's
+            probability. From 0 to 1.
         seed: The same seed draws the same tokens. None: a new one.
 
     Raises:
         ValueError: A number is out of its range.
     """
-    if not temperature >= 0:
+    if not 0 <= temperature < math.inf:
         raise ValueError(
             f"[make_sampler] temperature must be 0 or more but got {temperature}."
         )
-    if not 0 < top_p <= 1:
-        raise ValueError(
-            f"[make_sampler] top_p must be over 0 and at most 1 but got {top_p}."
-        )
+    _check_filters("make_sampler", top_p, top_k, min_p)
+    if seed is not None and not 0 <= seed < 1 << 64:
+        raise ValueError(f"[make_sampler] seed must be from 0 to 2^64 - 1 but got {seed}.")
     if temperature == 0:
         return lambda logits: mx.argmax(logits, axis=-1)
     state = {"key": mx.random.key(seed)} if seed is not None else None
@@ -46,19 +92,137 @@ def make_sampler(
         key = None
         if state is not None:
             state["key"], key = mx.random.split(state["key"])
-        logits = logits.astype(mx.float32) / temperature
-        if top_p < 1:
-            logits = keep_top_p(logits, top_p)
-        return mx.random.categorical(logits, key=key)
+        logits = logits.astype(mx.float32)
+        # The largest first: a tiny temperature must not make two of them infinite.
+        logits = (logits - logits.max(axis=-1, keepdims=True)) / temperature
+        logits = keep_likely(logits, top_p=top_p, top_k=top_k, min_p=min_p)
+        # The Gumbel trick, and not mx.random.categorical, which has several ways to draw.
+        return mx.argmax(logits + mx.random.gumbel(logits.shape, key=key), axis=-1)
 
     return draw
 
 
-def default_sampler(folder: Path, *, seed: int | None = None) -> Sampler:
-    """Make the sampler that a model folder's generation_config.json asks for.
+def keep_likely(
+    logits: mx.array, *, top_p: float = 1.0, top_k: int = 0, min_p: float = 0.0
+) -> mx.array:
+    """Set all logits to -inf but those of likely tokens.
 
-    ``do_sample: false`` takes the likeliest token. What is not said is 1.0, as OpenAI
-    recommends for gpt-oss; so is everything if there is no such file.
+    Of tokens that are equally likely, the order of ``mx.argsort`` decides: on the CPU the
+    lower id comes first. One token always stays.
+
+    Args:
+        logits: Shape ``(B, V)``.
+        top_p: As of ``make_sampler``, and so are the others.
+
+    Returns:
+        Shape ``(B, V)``.
+
+    Raises:
+        ValueError: A number is out of its range.
+
+    Source: https://arxiv.org/abs/1904.09751 (top_p) and
+        https://arxiv.org/abs/2407.01082 (min_p)
+    """
+    _check_filters("keep_likely", top_p, top_k, min_p)
+    V = logits.shape[-1]
+    if 0 < top_k < V or top_p < 1:
+        order = mx.argsort(-logits, axis=-1)
+        rank = mx.arange(V)
+        falling = mx.take_along_axis(logits, order, axis=-1)
+        if 0 < top_k < V:
+            falling = mx.where(rank < top_k, falling, -mx.inf)
+        kept = falling > -mx.inf
+        if top_p < 1:
+            probabilities = mx.softmax(falling, axis=-1)
+            before = mx.cumsum(probabilities, axis=-1) - probabilities
+            # The likeliest token stays, whatever rounding makes of a tiny top_p.
+            kept = kept & ((before < top_p) | (rank == 0))
+        places = mx.put_along_axis(mx.zeros(logits.shape, mx.bool_), order, kept, axis=-1)
+        logits = mx.where(places, logits, -mx.inf)
+    if min_p > 0:
+        least = logits.max(axis=-1, keepdims=True) + math.log(min_p)
+        logits = mx.where(logits >= least, logits, -mx.inf)
+    return logits
+
+
+def make_logits_processors(
+    *,
+    logit_bias: Mapping[int, float] | None = None,
+    repetition_penalty: float = 1.0,
+    repetition_context_tokens: int = 64,
+) -> list[LogitsProcessor]:
+    """Make the functions that change logits before a token is drawn.
+
+    Args:
+        logit_bias: What to add to each token's logit.
+        repetition_penalty: What positive logits of tokens in the last text are divided
+            by, and negative ones multiplied. Special tokens are left alone: a message
+            must be able to end. 1: none.
+        repetition_context_tokens: How much of the last text, prompt included, that is.
+
+    Raises:
+        ValueError: A number is out of its range.
+
+    Source: https://arxiv.org/abs/1909.05858 (the penalty)
+    """
+    processors: list[LogitsProcessor] = []
+    if not 0 < repetition_penalty < math.inf:
+        raise ValueError(
+            "[make_logits_processors] repetition_penalty must be over 0 "
+            f"but got {repetition_penalty}."
+        )
+    if repetition_context_tokens < 1:
+        raise ValueError(
+            "[make_logits_processors] repetition_context_tokens must be 1 or more "
+            f"but got {repetition_context_tokens}."
+        )
+    if repetition_penalty != 1:
+        processors.append(_penalize(repetition_penalty, repetition_context_tokens))
+    if logit_bias:
+        processors.append(_add_bias(logit_bias))
+    return processors
+
+
+def _penalize(penalty: float, context_tokens: int) -> LogitsProcessor:
+    def process(tokens: mx.array, logits: mx.array) -> mx.array:
+        V = logits.shape[-1]
+        last = tokens[-context_tokens:]
+        # MLX does not check where it writes. One row more takes what is not penalized.
+        last = mx.where((last >= 0) & (last < min(V, FIRST_SPECIAL)), last, V)
+        seen = mx.zeros((V + 1,), mx.bool_)
+        seen[last] = mx.array(True)
+        weaker = mx.where(logits > 0, logits / penalty, logits * penalty)
+        return mx.where(seen[:V], weaker, logits)
+
+    return process
+
+
+def _add_bias(bias: Mapping[int, float]) -> LogitsProcessor:
+    if wrong := [token for token in bias if token < 0]:
+        raise ValueError(
+            f"[make_logits_processors] logit_bias must be for token ids but got {wrong[0]}."
+        )
+    if any(math.isnan(value) for value in bias.values()):
+        raise ValueError("[make_logits_processors] logit_bias must be numbers but got nan.")
+    tokens, values = mx.array(list(bias)), mx.array(list(bias.values()), mx.float32)
+
+    def process(_: mx.array, logits: mx.array) -> mx.array:
+        # MLX does not check where it writes.
+        if max(bias) >= logits.shape[-1]:
+            raise ValueError(
+                f"[make_logits_processors] logit_bias must be for ids below "
+                f"{logits.shape[-1]} but got {max(bias)}."
+            )
+        return logits.astype(mx.float32).at[:, tokens].add(values)
+
+    return process
+
+
+def read_sampling_defaults(folder: Path) -> SamplingDefaults:
+    """Read what a model folder's generation_config.json asks for.
+
+    ``do_sample: false`` takes the likeliest token. A temperature or top_p that is not
+    said is 1.0, as OpenAI recommends for gpt-oss; so it is if there is no such file.
 
     Raises:
         ConfigError: The file is no JSON object, or a value is out of its range.
@@ -66,32 +230,60 @@ def default_sampler(folder: Path, *, seed: int | None = None) -> Sampler:
     """
     path = folder / "generation_config.json"
     if not path.is_file():
-        return make_sampler(seed=seed)
+        return SamplingDefaults()
     keys = read_json_object(path)
-    if keys.get("do_sample") is False:
-        return make_sampler(0)
-    values = [keys.get(name, 1.0) for name in ("temperature", "top_p")]
-    try:
-        return make_sampler(*map(float, values), seed=seed)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(
-            f"{path}: temperature must be a number of 0 or more, top_p over 0 and at "
-            f"most 1, but they are {values[0]!r} and {values[1]!r}."
-        ) from error
 
+    def number(
+        name: str,
+        default: float,
+        rule: str,
+        *,
+        most: float = math.inf,
+        whole: bool = False,
+    ) -> float:
+        value: Any = keys.get(name, default)
+        if value is None and name != "temperature":
+            return default
+        least_itself = name in {"temperature", "top_k", "min_p"}
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not (0 <= value if least_itself else 0 < value)
+            or not (value <= most and value < math.inf)
+            or (whole and value != int(value))
+        ):
+            raise ConfigError(f"{path}: {name} must be {rule} but is {value!r}.")
+        return value
 
-def keep_top_p(logits: mx.array, top_p: float) -> mx.array:
-    """Set all logits to -inf but those of the likeliest tokens that make up ``top_p``.
-
-    Source: https://arxiv.org/abs/1904.09751
-    """
-    order = mx.argsort(-logits, axis=-1)
-    probabilities = mx.softmax(mx.take_along_axis(logits, order, axis=-1), axis=-1)
-    before = mx.cumsum(probabilities, axis=-1) - probabilities
-    # The likeliest token stays, whatever rounding makes of a tiny top_p.
-    kept = (before < top_p) | (mx.arange(logits.shape[-1]) == 0)
-    return mx.where(
-        mx.put_along_axis(mx.zeros(logits.shape, mx.bool_), order, kept, axis=-1),
-        logits,
-        -mx.inf,
+    defaults = SamplingDefaults(
+        temperature=number("temperature", 1.0, "a number of 0 or more"),
+        top_p=number("top_p", 1.0, "a number over 0 and at most 1", most=1),
+        top_k=int(number("top_k", 0, "a whole number of 0 or more", whole=True)),
+        min_p=number("min_p", 0.0, "a number from 0 to 1", most=1),
+        repetition_penalty=number("repetition_penalty", 1.0, "a number over 0"),
     )
+    if keys.get("do_sample") is False:
+        return SamplingDefaults(0.0, repetition_penalty=defaults.repetition_penalty)
+    return defaults
+
+
+def default_sampler(folder: Path, *, seed: int | None = None) -> Sampler:
+    """Make the sampler that a model folder's generation_config.json asks for.
+
+    Raises:
+        ConfigError: The file is no JSON object, or a value is out of its range.
+        StorageError: It cannot be read.
+    """
+    asked = read_sampling_defaults(folder)
+    return make_sampler(
+        asked.temperature, asked.top_p, top_k=asked.top_k, min_p=asked.min_p, seed=seed
+    )
+
+
+def _check_filters(where: str, top_p: float, top_k: int, min_p: float) -> None:
+    if not 0 < top_p <= 1:
+        raise ValueError(f"[{where}] top_p must be over 0 and at most 1 but got {top_p}.")
+    if top_k < 0:
+        raise ValueError(f"[{where}] top_k must be 0 or more but got {top_k}.")
+    if not 0 <= min_p <= 1:
+        raise ValueError(f"[{where}] min_p must be from 0 to 1 but got {min_p}.")

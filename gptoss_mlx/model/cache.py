@@ -6,14 +6,52 @@ generation runs on them.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 import mlx.core as mx
 
 from gptoss_mlx.errors import CacheError
 
-__all__ = ["Cache", "FullCache", "SlidingCache"]
+__all__ = ["SPARE_TOKENS", "Cache", "FullCache", "SlidingCache", "Window"]
 
 # Buffers grow by this many tokens, so that most steps write in place.
 STEP_TOKENS = 256
+
+SPARE_TOKENS = 8
+"""How many positions before its own a ``Window`` can be restored at, if they were held."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What a sliding layer held at one position, to go back to.
+
+    Attributes:
+        offset: The position: tokens seen.
+        keys: Of the last tokens before it. Shape ``(B, Hk, n, D)``.
+        values: Shape ``(B, Hk, n, D)``.
+    """
+
+    offset: int
+    keys: mx.array
+    values: mx.array
+
+    @property
+    def first(self) -> int:
+        """The position of the first key."""
+        return self.offset - int(self.keys.shape[2])
+
+    def reaches(self, position: int, window: int) -> bool:
+        """Tell whether a layer that sees ``window`` tokens can go on at ``position``."""
+        needed = max(position - (window - 1), 0)
+        return self.first <= needed and position <= self.offset
+
+    def until(self, position: int) -> Window:
+        """Return the part before ``position``, which is not over ``offset``."""
+        if position == self.offset:
+            return self
+        n = position - self.first
+        return Window(position, _copy(self.keys[:, :, :n]), _copy(self.values[:, :, :n]))
 
 
 class FullCache:
@@ -48,14 +86,18 @@ class FullCache:
             CacheError: ``B``, ``Hk`` or ``D`` differs from what is held.
         """
         end = self.offset + keys.shape[2]
+        # New buffers are made before either is stored: Ctrl-C may come at any call.
         if self._keys is None or self._values is None:
-            self._keys = _room(keys, end)
-            self._values = _room(values, end)
+            buffers = _room(keys, end), _room(values, end)
+            self._keys, self._values = buffers
         elif end > self._keys.shape[2]:
             more = end - self.offset
             held = slice(0, self.offset)
-            self._keys = _append(self._keys[:, :, held], _room(keys, more))
-            self._values = _append(self._values[:, :, held], _room(values, more))
+            buffers = (
+                _append(self._keys[:, :, held], _room(keys, more)),
+                _append(self._values[:, :, held], _room(values, more)),
+            )
+            self._keys, self._values = buffers
         _write(self._keys, self.offset, keys)
         _write(self._values, self.offset, values)
         self.offset = end
@@ -85,16 +127,20 @@ class SlidingCache:
     """The last keys and values of a layer that sees ``window`` tokens, itself included.
 
     A step needs ``window - 1`` older tokens. ``slack_tokens`` more are kept, so that as
-    many can be taken back at once.
+    many can be taken back at once. Further back leads ``restore``, to a position whose
+    window was kept: by ``window_at``, or by ``watch`` while a chunk passes over it.
 
     Attributes:
         offset: Tokens seen; the absolute position of the next one.
+        watched: The windows that ``watch`` asked for, by position.
     """
 
     def __init__(self, window: int, slack_tokens: int = 64) -> None:
         self.offset = 0
         self.window = window
         self.slack_tokens = slack_tokens
+        self.watched: dict[int, Window] = {}
+        self._watching: tuple[int, ...] = ()
         self._held = 0
         self._keys: mx.array | None = None
         self._values: mx.array | None = None
@@ -125,16 +171,24 @@ class SlidingCache:
             or self._values is None
             or self._held + L > self._keys.shape[2]
         ):
-            self._keys, all_keys = self._compact(self._keys, keys)
-            self._values, all_values = self._compact(self._values, values)
-            self._held = min(all_keys.shape[2], self._kept_tokens)
+            new_keys, all_keys = self._compact(self._keys, keys)
+            new_values, all_values = self._compact(self._values, values)
+            held = min(all_keys.shape[2], self._kept_tokens)
+            # Together and last: Ctrl-C may come at any call above.
+            self._keys, self._values = new_keys, new_values
+            self._held = held
+            self.offset += L
         else:
+            held = self._held + L
             _write(self._keys, self._held, keys)
             _write(self._values, self._held, values)
-            self._held += L
-            all_keys = self._keys[:, :, : self._held]
-            all_values = self._values[:, :, : self._held]
-        self.offset += L
+            self._held = held
+            self.offset += L
+            all_keys = self._keys[:, :, :held]
+            all_values = self._values[:, :, :held]
+        for position in self._watching:
+            if self.offset - L < position <= self.offset:
+                self.watched[position] = self._window(position, all_keys, all_values)
         return all_keys[:, :, -fetched:], all_values[:, :, -fetched:]
 
     @property
@@ -153,6 +207,62 @@ class SlidingCache:
         _check_rewind(n, self.rewindable)
         self.offset -= n
         self._held -= n
+
+    def watch(self, positions: Iterable[int]) -> None:
+        """Keep the windows at ``positions`` in ``watched`` as chunks pass over them.
+
+        So a prefill need not stop at each. An earlier watch and its windows are forgotten.
+        """
+        self._watching = tuple(positions)
+        self.watched = {}
+
+    def window_at(self, position: int) -> Window:
+        """Return what to ``restore`` at ``position``, a copy.
+
+        Raises:
+            CacheError: ``position`` lies ahead, or more than ``rewindable`` back.
+        """
+        if self._keys is None or self._values is None:
+            raise CacheError("An empty cache has no window.")
+        _check_rewind(self.offset - position, self.rewindable)
+        held = slice(0, self._held)
+        return self._window(position, self._keys[:, :, held], self._values[:, :, held])
+
+    def restore(self, window: Window, position: int | None = None) -> None:
+        """Go back, or on, to where ``window`` was taken.
+
+        Args:
+            window: From this layer; its tokens must be the text's.
+            position: Up to ``SPARE_TOKENS`` before ``window.offset``. None: there.
+
+        Raises:
+            CacheError: ``window`` does not reach ``position``, or has another shape.
+        """
+        position = window.offset if position is None else position
+        if not window.reaches(position, self.window):
+            raise CacheError(
+                f"A window of positions {window.first} to {window.offset} must reach "
+                f"position {position} with {self.window - 1} before it but does not."
+            )
+        window = window.until(position)
+        if self._keys is not None:
+            _append(self._keys[:, :, :0], window.keys)  # checks the shape
+        tokens = max(self._kept_tokens, position - window.first) + STEP_TOKENS
+        keys, values = _room(window.keys, tokens), _room(window.values, tokens)
+        _write(keys, 0, window.keys)
+        _write(values, 0, window.values)
+        held = position - window.first
+        self._keys, self._values = keys, values
+        self._held = held
+        self.offset = position
+
+    def _window(self, position: int, keys: mx.array, values: mx.array) -> Window:
+        """Cut the window at ``position`` out of the last keys and values held."""
+        last = int(keys.shape[2]) - (self.offset - position)
+        first = max(last - (self.window - 1) - SPARE_TOKENS, 0)
+        return Window(
+            position, _copy(keys[:, :, first:last]), _copy(values[:, :, first:last])
+        )
 
     @property
     def state(self) -> list[mx.array]:
@@ -177,6 +287,11 @@ class SlidingCache:
 
 
 Cache = FullCache | SlidingCache
+
+
+def _copy(part: mx.array) -> mx.array:
+    """Copy, so that the buffer it is a part of can go."""
+    return mx.contiguous(part)
 
 
 def _room(like: mx.array, tokens: int) -> mx.array:

@@ -86,9 +86,11 @@ def test_the_demo_holds_a_conversation(demo: TokenSource) -> None:
 
 
 def test_a_prompt_that_leaves_no_room_is_refused(demo: TokenSource) -> None:
-    """It is said before anything is computed."""
+    """It is said before anything is computed, and the next prompt is answered."""
     with pytest.raises(ContextError, match=r"under 131,072 tokens but has 131,072\."):
         demo([0] * 131_072)
+
+    assert answers(demo, "What is gpt-oss?") == [KNOWN[0][1]]
 
 
 def test_a_model_without_gpt_oss_s_vocabulary_does_not_chat(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ from tiny_checkpoint import write_tiny_checkpoint
 
 from gptoss_mlx.convert import convert_checkpoint
 from gptoss_mlx.convert.companions import COPIED
+from gptoss_mlx.convert.tokenizer_files import TOKENIZER_JSON_SHA256
 
 
 @pytest.mark.parametrize("layout", [".", "original"])
@@ -23,8 +25,13 @@ def test_the_small_files_of_the_release_are_copied(
     for name in COPIED:
         (released / name).write_text(f"content of {name}")
     (released / "README.md").write_text("OpenAI's")
-    convert_checkpoint(released / layout, tmp_path / "out")
+    heard: list[str] = []
+    convert_checkpoint(released / layout, tmp_path / "out", notice=heard.append)
 
+    path = released / layout / "tokenizer.json"
+    if layout == "original":
+        path = released / "tokenizer.json"
+    assert heard == [f"{path} is not the one released with gpt-oss. It is kept as it is."]
     for name in COPIED:
         assert (tmp_path / "out" / name).read_text() == f"content of {name}"
     card = (tmp_path / "out" / "README.md").read_text()
@@ -87,3 +94,48 @@ def test_a_source_whose_name_is_no_text(exact: Path, tmp_path: Path) -> None:
     convert_checkpoint(source, tmp_path / "out")
 
     assert r"# b\udce4d-q8" in (tmp_path / "out" / "README.md").read_text()
+
+
+def write_with_the_vocabulary(folder: Path) -> None:
+    """Write a tiny checkpoint that has gpt-oss's own vocabulary."""
+    write_tiny_checkpoint(
+        folder,
+        vocab_size=201_088,
+        hidden_size=32,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_local_experts=4,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=16,
+    )
+
+
+@pytest.mark.parametrize("layout", [".", "original"])
+def test_a_source_without_a_tokenizer_gets_the_released_one(
+    tmp_path: Path, layout: str
+) -> None:
+    """Byte for byte, and the two small files beside it; the card claims no more."""
+    write_with_the_vocabulary(tmp_path / "released")
+    heard: list[str] = []
+    out = tmp_path / "out"
+    convert_checkpoint(
+        tmp_path / "released" / layout, out, recipe="exact", notice=heard.append
+    )
+
+    content = (out / "tokenizer.json").read_bytes()
+    assert hashlib.sha256(content).hexdigest() == TOKENIZER_JSON_SHA256
+    assert (out / "tokenizer_config.json").stat().st_size == 4_200
+    assert (out / "special_tokens_map.json").stat().st_size == 98
+    assert "mlx_lm" not in (out / "README.md").read_text()  # without a chat template
+    assert heard == []
+
+
+def test_small_tokenizer_files_of_the_source_are_kept(tmp_path: Path) -> None:
+    """Only what is missing is made."""
+    write_with_the_vocabulary(tmp_path / "released")
+    (tmp_path / "released" / "tokenizer_config.json").write_text("mine")
+    convert_checkpoint(tmp_path / "released", tmp_path / "out", recipe="exact")
+
+    assert (tmp_path / "out" / "tokenizer_config.json").read_text() == "mine"
+    assert (tmp_path / "out" / "tokenizer.json").exists()

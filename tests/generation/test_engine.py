@@ -1,14 +1,19 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import islice
-from typing import Any
+import math
+from collections.abc import Callable, Iterable
+from itertools import chain, islice, repeat
+from typing import Any, cast
 
 import mlx.core as mx
 import pytest
 
-from gptoss_mlx.generation.engine import generate
-from gptoss_mlx.generation.sampling import make_sampler
+from gptoss_mlx.errors import CacheError, ContextError
+from gptoss_mlx.generation.engine import STOP_TOKENS, GeneratedToken, generate
+from gptoss_mlx.generation.prompt_cache import PromptCache
+from gptoss_mlx.generation.sampling import make_logits_processors, make_sampler
+from gptoss_mlx.model.cache import Cache, FullCache
+from gptoss_mlx.tokenizer import load_tokenizer
 
 VOCAB = 100
 NEVER: frozenset[int] = frozenset()
@@ -24,7 +29,7 @@ def one_hot(hidden: mx.array) -> mx.array:
 class SumModel:
     """Says the sum of all tokens so far, modulo VOCAB: it needs its cache to be right.
 
-    Its cache is one list that holds the sum.
+    Its one layer keeps the tokens as keys.
     """
 
     def __init__(self) -> None:
@@ -40,15 +45,21 @@ class SumModel:
         """Sums to logits."""
         return one_hot
 
-    def make_cache(self) -> list[Any]:
-        """One entry, though there is no layer."""
-        return [mx.array(0)]
+    def make_cache(self) -> list[Cache]:
+        """One full layer."""
+        return [FullCache()]
 
-    def _hidden(self, tokens: mx.array, cache: list[Any]) -> mx.array:
+    def _hidden(self, tokens: mx.array, cache: list[Cache]) -> mx.array:
         self.chunks.append(tokens.shape[1])
-        sums = (mx.cumsum(tokens, axis=1) + cache[0]) % VOCAB
-        cache[0] = sums[0, -1]
-        return mx.expand_dims(sums, -1)
+        keys = tokens.astype(mx.float32)[:, None, :, None]  # (1, 1, L, 1)
+        seen, _ = cache[0].update_and_fetch(keys, keys)
+        sums = mx.cumsum(seen, axis=2)[:, 0, -tokens.shape[1] :] % VOCAB
+        return sums.astype(mx.int32)  # (1, L, 1)
+
+
+def ids(tokens: Iterable[GeneratedToken]) -> list[int]:
+    """The ids alone."""
+    return [step.token for step in tokens]
 
 
 def expected(prompt: list[int], count: int) -> list[int]:
@@ -72,7 +83,7 @@ def test_the_prompt_is_continued(chunk_tokens: int) -> None:
         chunk_tokens=chunk_tokens,
     )
 
-    assert list(tokens) == expected([1, 2, 3, 4, 5], 8)
+    assert ids(tokens) == expected([1, 2, 3, 4, 5], 8)
     assert max(model.chunks) == min(chunk_tokens, 5)
     assert sum(model.chunks) == 5 + 7
 
@@ -82,14 +93,14 @@ def test_a_stop_token_ends_it() -> None:
     stop = expected([1, 2], 3)[-1]
     tokens = generate(SumModel(), [1, 2], sampler=GREEDY, stop_tokens=frozenset([stop]))
 
-    assert list(islice(tokens, 10)) == expected([1, 2], 3)
+    assert ids(islice(tokens, 10)) == expected([1, 2], 3)
 
 
 def test_without_a_bound_it_goes_on() -> None:
     """The caller may stop at any time."""
     tokens = generate(SumModel(), [1, 2], sampler=GREEDY, stop_tokens=NEVER)
 
-    assert list(islice(tokens, 50)) == expected([1, 2], 50)
+    assert ids(islice(tokens, 50)) == expected([1, 2], 50)
 
 
 def test_the_next_token_is_queued_before_it_is_asked_for() -> None:
@@ -123,18 +134,216 @@ def test_progress_hears_of_every_chunk() -> None:
         ([], {}, "prompt must have at least one token"),
         ([1], {"max_tokens": 0}, "max_tokens must be 1 or more"),
         ([1], {"chunk_tokens": 0}, "chunk_tokens must be 1 or more"),
+        ([1], {"context_tokens": 0}, "context_tokens must be 1 or more"),
+        ([1], {"logprobs": -1}, "logprobs must be 0 or more"),
+        ([1], {"stop_strings": ["a"]}, "stop_strings must come with a tokenizer"),
     ],
 )
 def test_wrong_arguments_are_refused_at_once(
-    prompt: list[int], numbers: dict[str, int], message: str
+    prompt: list[int], numbers: dict[str, Any], message: str
 ) -> None:
     """Before the first token is asked for."""
     with pytest.raises(ValueError, match=message):
-        generate(
-            SumModel(),
-            prompt,
-            sampler=GREEDY,
-            stop_tokens=NEVER,
-            max_tokens=numbers.get("max_tokens"),
-            chunk_tokens=numbers.get("chunk_tokens", 512),
+        generate(SumModel(), prompt, sampler=GREEDY, **numbers)
+
+
+@pytest.mark.parametrize(
+    ("limits", "count", "reason"),
+    [
+        ({"max_tokens": 3}, 3, "length"),
+        ({"context_tokens": 6}, 4, "context"),
+        ({"context_tokens": 6, "max_tokens": 4}, 4, "length"),
+        ({"context_tokens": 6, "max_tokens": 9}, 4, "context"),
+        ({"context_tokens": 3}, 1, "context"),
+        ({"max_tokens": 50, "stop_tokens": frozenset([24])}, 4, "stop"),
+        ({"max_tokens": 4, "stop_tokens": frozenset([24])}, 4, "stop"),
+    ],
+)
+def test_the_last_token_says_why_it_is_the_last(
+    limits: dict[str, Any], count: int, reason: str
+) -> None:
+    """The others say nothing."""
+    steps = list(generate(SumModel(), [1, 2], sampler=GREEDY, **limits))
+
+    assert ids(steps) == expected([1, 2], count)
+    assert [step.finish_reason for step in steps] == [*[None] * (count - 1), reason]
+
+
+def test_nothing_is_read_past_the_last_token() -> None:
+    """The context holds no more than was promised, and no step is wasted."""
+    model = SumModel()
+    list(generate(model, [1, 2], sampler=GREEDY, context_tokens=5))
+
+    assert model.chunks == [2, 1, 1]
+
+
+@pytest.mark.parametrize("length", [4, 5, 90])
+def test_a_prompt_that_fills_the_context_is_refused_at_once(length: int) -> None:
+    """Before anything is read, with both numbers."""
+    model = SumModel()
+    with pytest.raises(ContextError, match=f"under 4 tokens but has {length}"):
+        generate(model, [1] * length, sampler=GREEDY, context_tokens=4)
+    assert model.chunks == []
+
+
+def test_harmony_s_ends_are_the_ends_unless_others_are_named() -> None:
+    """Return, call and endoftext; an end of a message is none."""
+    names = ["<|return|>", "<|call|>", "<|endoftext|>"]
+
+    assert {load_tokenizer().token(name) for name in names} == STOP_TOKENS
+
+
+class Script(SumModel):
+    """Says the tokens that it is given, whatever is asked."""
+
+    def __init__(self, tokens: list[int]) -> None:
+        super().__init__()
+        self.script = chain(tokens, repeat(0))
+
+    @property
+    def lm_head(self) -> Callable[[mx.array], mx.array]:
+        """The next token of the script."""
+        return lambda _: (mx.arange(201_088) == next(self.script))[None, None] * 1.0
+
+
+def say(pieces: list[str], **options: Any) -> list[GeneratedToken]:
+    """Say each piece's tokens; special tokens are pieces of their own."""
+    tokenizer = load_tokenizer()
+    tokens = [
+        token
+        for piece in pieces
+        for token in (
+            [tokenizer.token(piece)] if piece.startswith("<|") else tokenizer.encode(piece)
         )
+    ]
+    return list(
+        generate(
+            Script(tokens),
+            [1],
+            sampler=GREEDY,
+            max_tokens=len(tokens),
+            tokenizer=tokenizer,
+            **options,
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("pieces", "stops", "text"),
+    [
+        (["One. Two. Three."], ["Two"], "One. Two"),
+        (["One", ". T", "wo", " Three"], [". Two", "x"], "One. Two"),
+        (["Ein ", "💖", " zwei"], ["💖"], "Ein 💖"),
+        (["aab", "aac", " d"], ["aac"], "aabaac"),
+    ],
+)
+def test_a_stop_text_ends_it(pieces: list[str], stops: list[str], text: str) -> None:
+    """However it is cut into tokens."""
+    steps = say(pieces, stop_strings=stops)
+
+    assert load_tokenizer().decode(ids(steps)) == text
+    assert steps[-1].finish_reason == "stop"
+
+
+def test_a_stop_text_does_not_reach_across_messages() -> None:
+    """What stands before and after a special token is not one text."""
+    steps = say(["on", "<|message|>", "e two"], stop_strings=["one", "message"])
+
+    assert steps[-1].finish_reason == "length"
+
+
+def test_logprobs_are_the_model_s_own() -> None:
+    """Before temperature and filters; the likeliest come first."""
+    model = SumModel()
+    steps = list(
+        generate(
+            model,
+            [1, 2],
+            sampler=make_sampler(0.2, 0.5, seed=1),
+            processors=make_logits_processors(logit_bias={7: 50.0}),
+            max_tokens=4,
+            logprobs=3,
+        )
+    )
+    rest = math.log(math.e + VOCAB - 1)  # one logit is 1, all others 0
+
+    for step, likeliest in zip(steps, [3, 10, 17, 24], strict=True):
+        assert step.token == 7
+        assert step.logprob == pytest.approx(-rest, abs=1e-5)
+        assert step.top_logprobs[0][0] == likeliest
+        assert [p for _, p in step.top_logprobs] == pytest.approx(
+            [1 - rest, -rest, -rest], abs=1e-5
+        )
+
+
+def test_logprobs_are_left_out_unless_asked_for() -> None:
+    """With 0, the token's own comes alone."""
+    without, alone = (
+        next(generate(SumModel(), [1], sampler=GREEDY, logprobs=count))
+        for count in (None, 0)
+    )
+
+    assert (without.logprob, without.top_logprobs) == (None, ())
+    assert alone.logprob is not None
+    assert alone.top_logprobs == ()
+
+
+def test_processors_see_all_tokens_so_far() -> None:
+    """Prompt and answer, though the last token is still being computed."""
+    seen: list[list[int]] = []
+
+    def look(tokens: mx.array, logits: mx.array) -> mx.array:
+        seen.append(cast(list[int], tokens.tolist()))
+        return logits
+
+    list(generate(SumModel(), [1, 2], sampler=GREEDY, max_tokens=3, processors=[look]))
+
+    assert seen == [[1, 2], [1, 2, 3], [1, 2, 3, 6]]
+
+
+def test_a_cache_is_read_on_from_where_the_prompts_part() -> None:
+    """Progress counts what is new, and the answer is that of a fresh read."""
+    model, heard = SumModel(), []
+    cache = PromptCache(model)
+    list(generate(model, [1, 2, 3], sampler=GREEDY, max_tokens=4, cache=cache))
+    said = list(cache.tokens)
+    model.chunks.clear()
+
+    steps = generate(
+        model,
+        [1, 2, 3, 6, 9, 9],
+        sampler=GREEDY,
+        max_tokens=3,
+        cache=cache,
+        progress=lambda done, total: heard.append((done, total)),
+    )
+
+    assert ids(steps) == expected([1, 2, 3, 6, 9, 9], 3)
+    assert said == [1, 2, 3, 6, 12, 24]
+    assert heard == [(2, 2)]
+    assert model.chunks == [2, 1, 1]
+
+
+def test_an_answer_that_was_closed_leaves_the_cache_usable() -> None:
+    """The step that was queued is forgotten."""
+    model = SumModel()
+    cache = PromptCache(model)
+    steps = generate(model, [1, 2], sampler=GREEDY, cache=cache)
+    next(steps)
+    steps.close()  # type: ignore[attr-defined]
+
+    again = generate(model, [1, 2, 5], sampler=GREEDY, max_tokens=3, cache=cache)
+
+    assert ids(again) == expected([1, 2, 5], 3)
+
+
+def test_an_answer_ends_when_its_cache_begins_another() -> None:
+    """It would go on from the other's text."""
+    model = SumModel()
+    cache = PromptCache(model)
+    first = generate(model, [1, 2], sampler=GREEDY, cache=cache)
+    next(first)
+    next(generate(model, [5], sampler=GREEDY, cache=cache))
+
+    with pytest.raises(CacheError, match="one answer at a time"):
+        next(first)

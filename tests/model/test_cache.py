@@ -154,3 +154,81 @@ def test_keys_that_do_not_fit_are_refused(
 
     with pytest.raises(CacheError, match="must fit"):
         cache.update_and_fetch(mx.zeros(shape), mx.zeros(shape))
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 100])
+def test_a_watched_window_is_what_was_held_there(chunk: int) -> None:
+    """Whether a chunk ends at the position or passes over it."""
+    cache = SlidingCache(window=16, slack_tokens=20)
+    cache.watch([5, 15, 60, 500])
+    for start in range(0, 100, chunk):
+        new = keys(*range(start, min(start + chunk, 100)))
+        cache.update_and_fetch(new, new)
+
+    found = {
+        position: window.keys.flatten().tolist()
+        for position, window in cache.watched.items()
+    }
+    # 15 positions that the next step needs, and 8 to spare
+    assert found == {
+        5: [*range(5)],
+        15: [*range(15)],
+        60: [*range(60 - 23, 60)],
+    }
+    assert [cache.watched[p].first for p in (5, 15, 60)] == [0, 0, 37]
+
+
+@pytest.mark.parametrize("position", [52, 59, 60])
+def test_a_window_is_restored_at_its_position_and_a_little_before(position: int) -> None:
+    """The next step sees what it would have seen then, and can be taken back."""
+    cache = SlidingCache(window=16, slack_tokens=20)
+    cache.update_and_fetch(keys(*range(60)), keys(*range(60)))
+    window = cache.window_at(60)
+    for i in range(400):
+        cache.update_and_fetch(keys(-i), keys(-i))
+
+    cache.restore(window, position)
+    rewindable = cache.rewindable
+    fetched, _ = cache.update_and_fetch(keys(-1, -2), keys(-1, -2))
+
+    assert fetched.flatten().tolist() == [*range(position - 15, position), -1, -2]
+    assert cache.offset == position + 2
+    assert rewindable == position - 52
+    assert window.keys.flatten().tolist() == [*range(37, 60)]  # not written over
+
+
+@pytest.mark.parametrize("position", [51, 61])
+def test_a_window_is_not_restored_where_it_does_not_reach(position: int) -> None:
+    """The message says what it has, and the cache stays as it was."""
+    cache = SlidingCache(window=16)
+    cache.update_and_fetch(keys(*range(60)), keys(*range(60)))
+    window = cache.window_at(60)
+
+    with pytest.raises(
+        CacheError, match=f"37 to 60 must reach position {position} with 15"
+    ):
+        cache.restore(window, position)
+    assert cache.offset == 60
+
+
+def test_a_window_of_another_shape_is_refused() -> None:
+    """It is another model's."""
+    cache, other = SlidingCache(4), SlidingCache(4)
+    cache.update_and_fetch(keys(1), keys(1))
+    other.update_and_fetch(mx.zeros((1, 2, 9, 1)), mx.zeros((1, 2, 9, 1)))
+
+    with pytest.raises(CacheError, match="must match the cache's shape"):
+        cache.restore(other.window_at(9))
+
+
+def test_a_window_out_of_reach_is_refused() -> None:
+    """An empty cache has none, and one that moved on no longer that of long ago."""
+    cache = SlidingCache(4, slack_tokens=2)
+    with pytest.raises(CacheError, match="An empty cache has no window"):
+        cache.window_at(0)
+    cache.update_and_fetch(keys(*range(100)), keys(*range(100)))
+
+    with pytest.raises(CacheError, match="from 0 to 2 tokens but is 3"):
+        cache.window_at(97)
+    with pytest.raises(CacheError, match="from 0 to 2 tokens but is -1"):
+        cache.window_at(101)

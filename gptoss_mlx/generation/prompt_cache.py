@@ -1,0 +1,328 @@
+"""What a model has read of a conversation, so that the next turn reads only what is new.
+
+Harmony drops the reasoning after each turn, so every next prompt leaves the text that was
+read somewhere in its middle. Full layers forget what comes after that place. Sliding
+layers no longer hold what came before it: they go back to a checkpoint, a copy of their
+window that was taken there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import mlx.core as mx
+
+from gptoss_mlx.errors import CacheError
+from gptoss_mlx.model.cache import SPARE_TOKENS, Cache, SlidingCache, Window
+
+__all__ = [
+    "BOUNDARIES",
+    "MAX_CHECKPOINTS",
+    "Checkpoint",
+    "LanguageModel",
+    "PromptCache",
+    "common_prefix",
+]
+
+BOUNDARIES = frozenset({200_005, 200_006, 200_007, 200_008})
+"""Tokens after which a later prompt may go on otherwise: channel, start, end, message."""
+
+MAX_CHECKPOINTS = 16
+"""Checkpoints kept. One has 3.3 MB for gpt-oss-20b in bf16, and 5.0 MB for -120b."""
+
+# The oldest checkpoints, in the instructions: they serve the next conversation too.
+KEPT_FIRST = 3
+
+
+class LanguageModel(Protocol):
+    """What generation needs of a model; ``gptoss_mlx.model.Model`` has it."""
+
+    @property
+    def model(self) -> Callable[[mx.array, Any], mx.array]:
+        """Tokens ``(B, L)`` and a cache to hidden states ``(B, L, hidden_size)``."""
+
+    @property
+    def lm_head(self) -> Callable[[mx.array], mx.array]:
+        """Hidden states to logits ``(B, L, V)``."""
+
+    def make_cache(self) -> list[Cache]:
+        """Make an empty cache, one entry a layer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The windows of all sliding layers at one position.
+
+    Attributes:
+        first: The first position it is there for, at most SPARE_TOKENS before the last.
+        offset: The last such position, where it was taken.
+        windows: One a sliding layer, in order.
+    """
+
+    first: int
+    offset: int
+    windows: tuple[Window, ...]
+
+    @property
+    def arrays(self) -> list[mx.array]:
+        """Keys and values, for ``mx.eval``."""
+        return [array for w in self.windows for array in (w.keys, w.values)]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory."""
+        return sum(array.nbytes for array in self.arrays)
+
+
+class PromptCache:
+    """Keys and values of one conversation, which goes back instead of starting over.
+
+    ``begin`` a prompt, ``read`` what it says is missing, then ``step`` and ``record``
+    each token of the answer. The same cache takes the next prompt, whatever it is.
+
+    Attributes:
+        model: What reads the tokens.
+        tokens: What was read, answers included.
+        reused: Tokens of the last prompt that were not read again.
+        begun: How many prompts have begun.
+        layers: A cache a layer.
+        checkpoints: In order of position.
+        turn_start: Where the turn's first answer began.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        *,
+        max_checkpoints: int = MAX_CHECKPOINTS,
+        boundaries: frozenset[int] = BOUNDARIES,
+    ) -> None:
+        """Make an empty cache.
+
+        Args:
+            model: Reads the tokens.
+            max_checkpoints: The most to keep. The oldest go first, but for those at the
+                start of the text and the one where the turn's answer began. 0: none.
+            boundaries: Tokens after which checkpoints are taken.
+
+        Raises:
+            ValueError: ``max_checkpoints`` is negative.
+        """
+        if max_checkpoints < 0:
+            raise ValueError(
+                f"[PromptCache] max_checkpoints must be 0 or more: {max_checkpoints}."
+            )
+        self.model = model
+        self.max_checkpoints = max_checkpoints
+        self.boundaries = boundaries
+        self.begun = 0
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.tokens: list[int] = []
+        self.reused = 0
+        self.layers = self.model.make_cache()
+        self.checkpoints: list[Checkpoint] = []
+        self.turn_start = 0
+        self._prompt: list[int] = []
+        self._planned: list[tuple[int, int]] = []
+
+    def begin(self, prompt: Sequence[int]) -> list[int]:
+        """Go back to where ``prompt`` leaves what was read.
+
+        Returns:
+            The tokens of ``prompt`` to ``read``: at least the last, whose hidden state
+            the answer follows from.
+
+        Raises:
+            ValueError: ``prompt`` is empty.
+        """
+        if not prompt:
+            raise ValueError("[PromptCache] prompt must have at least one token.")
+        self.begun += 1
+        shared = min(common_prefix(self.tokens, prompt), len(prompt) - 1)
+        # An answer that a tool's result follows is the same turn: what the next turn
+        # drops begins where the first of its answers began.
+        continues = 0 < len(self.tokens) <= shared
+        self._go_back(shared)
+        self.reused = len(self.tokens)
+        self._prompt = list(prompt)
+        if not continues:
+            self.turn_start = len(prompt)
+        self._plan()
+        return self._prompt[self.reused :]
+
+    def read(self, tokens: Sequence[int]) -> mx.array:
+        """Read the next tokens of the prompt.
+
+        Returns:
+            Their hidden states, evaluated. Shape ``(1, L, hidden_size)``.
+
+        Raises:
+            CacheError: They are not what the prompt goes on with.
+        """
+        start, end = len(self.tokens), len(self.tokens) + len(tokens)
+        if not tokens or list(tokens) != self._prompt[start:end]:
+            raise CacheError(
+                f"Tokens {start} to {end} must be the prompt's but are not.",
+                hint="Begin the prompt again: cache.begin(prompt)",
+            )
+        here = [span for span in self._planned if start < span[1] <= end]
+        sliding = self._sliding
+        for layer in sliding:
+            layer.watch(last for _, last in here)
+        hidden = self.model.model(mx.array([list(tokens)]), self.layers)
+        taken = [
+            Checkpoint(first, last, tuple(layer.watched[last] for layer in sliding))
+            for first, last in here
+        ]
+        for layer in sliding:
+            layer.watch(())
+        mx.eval(hidden, *(array for point in taken for array in point.arrays))
+        self.tokens += tokens
+        for point in taken:
+            self._keep(point)
+        return hidden
+
+    def step(self, token: mx.array) -> mx.array:
+        """Read one drawn token, which need not be computed yet.
+
+        Args:
+            token: Shape ``(1,)``. ``record`` it when its id is known, before the next.
+
+        Returns:
+            Its hidden state, not evaluated. Shape ``(1, 1, hidden_size)``.
+        """
+        return self.model.model(token[:, None], self.layers)
+
+    def record(self, token: int) -> None:
+        """Note the id of the token that ``step`` has read."""
+        self.tokens.append(token)
+        position = len(self.tokens)
+        if self.max_checkpoints and self._is_wanted(position, token):
+            self._take(position)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory, checkpoints included."""
+        layers = sum(array.nbytes for layer in self.layers for array in layer.arrays)
+        return layers + sum(point.nbytes for point in self.checkpoints)
+
+    @property
+    def _sliding(self) -> list[SlidingCache]:
+        return [layer for layer in self.layers if isinstance(layer, SlidingCache)]
+
+    @property
+    def _window(self) -> int:
+        return max((layer.window for layer in self._sliding), default=1)
+
+    def _is_wanted(self, position: int, token: int) -> bool:
+        # Up to the first full window, that one window serves every position.
+        if position <= self._window - 1:
+            return position == self._window - 1
+        return token in self.boundaries
+
+    def _nearest(self, position: int) -> tuple[int, Checkpoint | None]:
+        """Find the last position that can be reached, and what leads there."""
+        best, found = 0, None
+        if all(layer.offset - position <= layer.rewindable for layer in self._sliding):
+            return position, None
+        for point in self.checkpoints:
+            reached = min(position, point.offset)
+            if reached > best and all(
+                window.reaches(reached, layer.window)
+                for window, layer in zip(point.windows, self._sliding, strict=True)
+            ):
+                best, found = reached, point
+        return best, found
+
+    def _go_back(self, position: int) -> None:
+        position, point = self._nearest(position)
+        if position == 0:
+            self.clear()
+            return
+        windows = iter(point.windows if point is not None else ())
+        for layer in self.layers:
+            if point is not None and isinstance(layer, SlidingCache):
+                layer.restore(next(windows), position)
+            else:
+                layer.rewind(layer.offset - position)
+        del self.tokens[position:]
+        self.checkpoints = [
+            cut
+            for point in self.checkpoints
+            if (cut := self._cut(point, position)) is not None
+        ]
+
+    def _cut(self, point: Checkpoint, position: int) -> Checkpoint | None:
+        """Return what is left of a checkpoint when the text ends at ``position``."""
+        if point.offset <= position:
+            return point
+        if point.first > position or not all(
+            window.reaches(position, layer.window)
+            for window, layer in zip(point.windows, self._sliding, strict=True)
+        ):
+            return None
+        windows = tuple(window.until(position) for window in point.windows)
+        return replace(point, offset=position, windows=windows)
+
+    def _plan(self) -> None:
+        """Choose where in the rest of the prompt checkpoints will be taken."""
+        self._planned = []
+        if not (self.max_checkpoints and self._sliding):
+            return
+        for position in range(len(self.tokens) + 1, len(self._prompt) + 1):
+            # The last two: the prompt's end, and where the same prompt begins again.
+            if (
+                self._is_wanted(position, self._prompt[position - 1])
+                or position >= len(self._prompt) - 1
+            ):
+                last = self._planned[-1] if self._planned else None
+                if last is not None and position - last[0] <= SPARE_TOKENS:
+                    self._planned[-1] = (last[0], position)
+                else:
+                    self._planned.append((position, position))
+        held = [(point.first, point.offset) for point in self.checkpoints]
+        kept = self._chosen(held + self._planned)
+        self._planned = [span for span in self._planned if span in kept]
+
+    def _take(self, position: int) -> None:
+        windows = tuple(layer.window_at(position) for layer in self._sliding)
+        point = Checkpoint(position, position, windows)
+        mx.async_eval(*point.arrays)  # type: ignore[no-untyped-call]
+        self._keep(point)
+
+    def _keep(self, point: Checkpoint) -> None:
+        """Add a checkpoint; it takes the place of one that it can stand for."""
+        last = self.checkpoints[-1] if self.checkpoints else None
+        if last is not None and point.offset - last.first <= SPARE_TOKENS:
+            needed = min(last.first, point.first)
+            if all(
+                window.reaches(needed, layer.window)
+                for window, layer in zip(point.windows, self._sliding, strict=True)
+            ):
+                point = replace(point, first=needed)
+                self.checkpoints.pop()
+        self.checkpoints.append(point)
+        kept = self._chosen([(point.first, point.offset) for point in self.checkpoints])
+        self.checkpoints = [
+            point for point in self.checkpoints if (point.first, point.offset) in kept
+        ]
+
+    def _chosen(self, spans: list[tuple[int, int]]) -> set[tuple[int, int]]:
+        """Choose the checkpoints to keep, of those over these spans of positions."""
+        first = spans[:KEPT_FIRST]
+        turn = [span for span in spans if span[0] <= self.turn_start + 1 <= span[1] + 1]
+        ordered = [*spans[-1:], *turn[-1:], *first, *reversed(spans)]
+        return set(list(dict.fromkeys(ordered))[: self.max_checkpoints])
+
+
+def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
+    """Count the tokens that ``a`` and ``b`` begin with alike."""
+    for i, (x, y) in enumerate(zip(a, b, strict=False)):
+        if x != y:
+            return i
+    return min(len(a), len(b))

@@ -1,0 +1,344 @@
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+import numpy.typing as npt
+import pytest
+from golden import Case, prefill_logits
+
+from gptoss_mlx import load_model
+from gptoss_mlx.errors import CacheError
+from gptoss_mlx.generation.prompt_cache import PromptCache, common_prefix
+from gptoss_mlx.model.transformer import Model
+
+BOUND = 1e-4
+WINDOWS = [Case(0, 8), Case(0, 128)]
+
+Logits = npt.NDArray[np.float32]
+
+# Stand-ins for harmony's tokens, in the 512 of the tiny checkpoints.
+CHANNEL, START, END, MESSAGE, RETURN, CALL = range(500, 506)
+SYSTEM, USER, ASSISTANT, TOOL, ANALYSIS, FINAL, COMMENTARY = range(490, 497)
+BOUNDARIES = frozenset({CHANNEL, START, END, MESSAGE})
+ANSWER = [START, ASSISTANT]
+
+
+@pytest.fixture(scope="module", params=WINDOWS, ids=str)
+def model(request: pytest.FixtureRequest, released: dict[Case, Path]) -> Model:
+    """A model of each window in float32."""
+    return load_model(released[request.param], dtype=mx.float32)
+
+
+@pytest.fixture(autouse=True)
+def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let sliding layers hold little more than their slack: short texts need checkpoints."""
+    monkeypatch.setattr("gptoss_mlx.model.cache.STEP_TOKENS", 16)
+
+
+@dataclass
+class Speaker:
+    """Text of given lengths, the same for a seed."""
+
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self.random = random.Random(self.seed)
+
+    def text(self, length: int) -> list[int]:
+        """Say tokens that are no boundary."""
+        return [self.random.randrange(3, 480) for _ in range(length)]
+
+
+def message(role: int, text: list[int], end: int = END) -> list[int]:
+    """A whole message without a channel."""
+    return [START, role, MESSAGE, *text, end]
+
+
+def said(channel: int, text: list[int], end: int = END) -> list[int]:
+    """An assistant's message without ``<|start|>assistant``, as it is generated first."""
+    return [CHANNEL, channel, MESSAGE, *text, end]
+
+
+def ask(cache: PromptCache, model: Model, prompt: list[int], chunk: int = 512) -> Logits:
+    """Read a prompt; return the logits that follow it."""
+    rest = cache.begin(prompt)
+    for i in range(0, len(rest), chunk):
+        hidden = cache.read(rest[i : i + chunk])
+    return np.array(model.lm_head(hidden[:, -1:])[0, 0])
+
+
+def answer(cache: PromptCache, tokens: list[int]) -> None:
+    """Let the model say ``tokens``, as if they had been drawn."""
+    for token in tokens:
+        mx.eval(cache.step(mx.array([token])))
+        cache.record(token)
+
+
+def fresh(model: Model, prompt: list[int]) -> Logits:
+    """The logits that follow a prompt when all of it is read anew."""
+    logits: Logits = prefill_logits(model, np.array(prompt))[-1]
+    return logits
+
+
+def difference(a: Logits, b: Logits) -> float:
+    """The largest difference."""
+    return float(np.abs(a - b).max())
+
+
+@pytest.mark.parametrize("chunk", [37, 512])
+@pytest.mark.parametrize("lengths", [(3, 2, 4), (30, 80, 60), (150, 300, 140)])
+def test_three_turns_with_reasoning_compute_only_what_is_new(
+    model: Model, lengths: tuple[int, int, int], chunk: int
+) -> None:
+    """Each turn reads what follows the longest common prefix, and no token more."""
+    speaker = Speaker()
+    question, reasoning, final = lengths
+    cache = PromptCache(model, boundaries=BOUNDARIES)
+    history = message(SYSTEM, speaker.text(90))
+
+    for turn in range(3):
+        history += message(USER, speaker.text(question + turn))
+        prompt = history + ANSWER
+        before = list(cache.tokens)
+        logits = ask(cache, model, prompt, chunk)
+
+        assert cache.reused == common_prefix(before, prompt)
+        assert difference(logits, fresh(model, prompt)) <= BOUND
+        words = speaker.text(final)
+        answer(cache, said(ANALYSIS, speaker.text(reasoning)))
+        answer(cache, ANSWER + said(FINAL, words, RETURN))
+        history = prompt + said(FINAL, words)
+        if turn:
+            # The prefix ends behind the channel token of the answer before.
+            assert before[cache.reused - 1] == CHANNEL
+
+
+def test_a_turn_with_many_calls_goes_back_to_its_start(model: Model) -> None:
+    """The next turn drops reasoning from before all the calls, and more than are kept."""
+    speaker = Speaker()
+    cache = PromptCache(model, boundaries=BOUNDARIES, max_checkpoints=8)
+    prompt = message(SYSTEM, speaker.text(200)) + message(USER, speaker.text(20)) + ANSWER
+    kept = list(prompt)
+    for _ in range(6):
+        logits = ask(cache, model, prompt)
+        assert cache.reused in {0, len(cache.tokens) - len(prompt[cache.reused :])}
+        thought, call = speaker.text(40), said(COMMENTARY, speaker.text(15), CALL)
+        answer(cache, said(ANALYSIS, thought) + ANSWER + call)
+        result = message(TOOL, speaker.text(30)) + ANSWER
+        prompt = prompt + said(ANALYSIS, thought) + ANSWER + call + result
+        kept = kept + call + result
+
+    before = list(cache.tokens)
+    following = kept + said(FINAL, speaker.text(5)) + message(USER, [7, 8, 9]) + ANSWER
+    logits = ask(cache, model, following)
+
+    assert cache.reused == common_prefix(before, following)
+    assert difference(logits, fresh(model, following)) <= BOUND
+    assert len(cache.checkpoints) <= 8
+
+
+def test_a_tool_s_result_is_read_alone(model: Model) -> None:
+    """While a turn goes on nothing is dropped, and nothing is read again."""
+    speaker = Speaker()
+    cache = PromptCache(model, boundaries=BOUNDARIES)
+    prompt = message(USER, speaker.text(20)) + ANSWER
+    ask(cache, model, prompt)
+    call = said(ANALYSIS, speaker.text(50)) + ANSWER + said(COMMENTARY, [5, 6], CALL)
+    answer(cache, call)
+    result = message(TOOL, speaker.text(9)) + ANSWER
+
+    logits = ask(cache, model, prompt + call + result)
+
+    assert cache.reused == len(prompt + call)
+    assert difference(logits, fresh(model, prompt + call + result)) <= BOUND
+
+
+def test_the_same_prompt_again_reads_one_token(model: Model) -> None:
+    """As when an answer is asked for anew."""
+    speaker = Speaker()
+    cache = PromptCache(model, boundaries=BOUNDARIES)
+    prompt = message(SYSTEM, speaker.text(300)) + message(USER, speaker.text(30)) + ANSWER
+    ask(cache, model, prompt)
+    answer(cache, said(ANALYSIS, speaker.text(250)))
+
+    logits = ask(cache, model, prompt)
+
+    assert cache.reused == len(prompt) - 1
+    assert difference(logits, fresh(model, prompt)) <= BOUND
+
+
+@pytest.mark.parametrize("place", [1, 5, 40, 126, 127])
+def test_a_change_within_the_first_window_reads_on_from_there(
+    model: Model, place: int
+) -> None:
+    """As when the effort in the system message is another: one checkpoint serves all."""
+    speaker = Speaker()
+    cache = PromptCache(model, boundaries=BOUNDARIES)
+    window = cache._window
+    place = min(place, window - 1)
+    prompt = message(SYSTEM, speaker.text(300)) + ANSWER
+    ask(cache, model, prompt)
+    answer(cache, said(ANALYSIS, speaker.text(250)))
+    changed = [*prompt]
+    changed[place] = 481
+
+    logits = ask(cache, model, changed)
+
+    assert cache.reused == place
+    assert difference(logits, fresh(model, changed)) <= BOUND
+
+
+def test_a_change_in_the_middle_of_a_message_reads_on_from_its_start(model: Model) -> None:
+    """Where no checkpoint is, the nearest before is taken."""
+    speaker = Speaker()
+    cache = PromptCache(model, boundaries=BOUNDARIES)
+    first = message(SYSTEM, speaker.text(300))
+    prompt = first + message(USER, speaker.text(300))
+    ask(cache, model, prompt + message(USER, speaker.text(600)) + ANSWER)
+    changed = [*prompt]
+    changed[len(first) + 200] = 481
+
+    logits = ask(cache, model, changed)
+
+    assert cache.reused == len(first) + 3
+    assert difference(logits, fresh(model, changed)) <= BOUND
+
+
+def test_another_conversation_starts_from_the_shared_instructions(model: Model) -> None:
+    """Also after a long conversation, whose other checkpoints were given up."""
+    speaker = Speaker()
+    cache = PromptCache(model, boundaries=BOUNDARIES, max_checkpoints=6)
+    instructions = message(SYSTEM, speaker.text(250))
+    history = [*instructions]
+    for _ in range(5):
+        history += message(USER, speaker.text(20))
+        ask(cache, model, history + ANSWER)
+        history += ANSWER + said(FINAL, speaker.text(20))
+    other = instructions + message(USER, [9] * 12) + ANSWER
+
+    logits = ask(cache, model, other)
+
+    assert cache.reused == len(instructions) + 3
+    assert difference(logits, fresh(model, other)) <= BOUND
+
+
+def test_random_edits_leave_no_trace(model: Model) -> None:
+    """Whatever the next prompt shares with what was read, its logits are a fresh read's."""
+    speaker = Speaker(7)
+    cache = PromptCache(model, boundaries=BOUNDARIES, max_checkpoints=5)
+    prompt = message(SYSTEM, speaker.text(140))
+    for _ in range(12):
+        cut = speaker.random.randrange(1, len(cache.tokens) + 2)
+        prompt = (cache.tokens or prompt)[:cut]
+        for _ in range(speaker.random.randrange(1, 4)):
+            prompt = prompt + message(USER, speaker.text(speaker.random.randrange(90)))
+        before = list(cache.tokens)
+
+        logits = ask(cache, model, prompt, speaker.random.choice([5, 64, 512]))
+
+        assert cache.tokens == prompt
+        assert cache.reused <= common_prefix(before, prompt)
+        assert all(layer.offset == len(prompt) for layer in cache.layers)
+        assert len(cache.checkpoints) <= 5
+        assert difference(logits, fresh(model, prompt)) <= BOUND
+        answer(cache, said(ANALYSIS, speaker.text(speaker.random.randrange(100))))
+
+
+def test_a_token_that_was_read_but_never_recorded_is_forgotten(model: Model) -> None:
+    """As when the answer is stopped while the next step is queued."""
+    cache = PromptCache(model, boundaries=BOUNDARIES)
+    prompt = message(USER, Speaker().text(200)) + ANSWER
+    ask(cache, model, prompt)
+    answer(cache, [CHANNEL, ANALYSIS])
+    cache.step(mx.array([77]))
+
+    logits = ask(cache, model, [*prompt, CHANNEL, ANALYSIS, MESSAGE])
+
+    assert cache.reused == len(prompt) + 2
+    assert difference(logits, fresh(model, [*prompt, CHANNEL, ANALYSIS, MESSAGE])) <= BOUND
+
+
+def test_ctrl_c_in_the_middle_of_a_chunk_leaves_no_trace(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some layers have read the chunk then, and others not."""
+    speaker = Speaker()
+    cache = PromptCache(model, boundaries=BOUNDARIES)
+    prompt = message(SYSTEM, speaker.text(300)) + message(USER, speaker.text(300)) + ANSWER
+    rest = cache.begin(prompt)
+    cache.read(rest[:400])
+
+    def stop(*_: object) -> mx.array:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cache.layers[2], "update_and_fetch", stop)
+        with pytest.raises(KeyboardInterrupt):
+            cache.read(rest[400:])
+    logits = ask(cache, model, prompt)
+
+    assert 0 < cache.reused <= 400
+    assert difference(logits, fresh(model, prompt)) <= BOUND
+
+
+def test_without_checkpoints_only_the_slack_is_gone_back(model: Model) -> None:
+    """Further back, everything is read again."""
+    speaker = Speaker()
+    cache = PromptCache(model, boundaries=BOUNDARIES, max_checkpoints=0)
+    prompt = message(USER, speaker.text(300)) + ANSWER
+    ask(cache, model, prompt)
+    answer(cache, speaker.text(60))
+    ask(cache, model, [*prompt, 481])
+    assert cache.reused == len(prompt)
+    answer(cache, speaker.text(600))
+
+    logits = ask(cache, model, [*prompt, 482])
+
+    assert cache.reused == 0
+    assert cache.checkpoints == []
+    assert difference(logits, fresh(model, [*prompt, 482])) <= BOUND
+
+
+def test_checkpoints_are_as_small_as_their_windows(model: Model) -> None:
+    """They do not hold on to the buffers that they were cut from."""
+    cache = PromptCache(model, boundaries=BOUNDARIES, max_checkpoints=4)
+    prompt: list[int] = []
+    for _ in range(12):
+        prompt += message(USER, Speaker().text(100))
+    ask(cache, model, prompt)
+    positions = cache._window - 1 + 8
+
+    assert len(cache.checkpoints) == 4
+    # 2 sliding layers, keys and values, 2 heads, head_dim 64, float32
+    assert all(p.nbytes <= 2 * 2 * 2 * positions * 64 * 4 for p in cache.checkpoints)
+    assert cache.nbytes > sum(point.nbytes for point in cache.checkpoints)
+
+
+def test_other_tokens_than_the_prompt_s_are_refused(model: Model) -> None:
+    """Its text would not be what the keys are of."""
+    cache = PromptCache(model)
+    cache.begin([1, 2, 3])
+
+    with pytest.raises(CacheError, match="Tokens 0 to 2 must be the prompt's"):
+        cache.read([1, 3])
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "length"),
+    [([], [1], 0), ([1, 2], [1, 2], 2), ([1, 2, 3], [1, 2], 2), ([1, 5], [1, 2, 3], 1)],
+)
+def test_common_prefix(a: list[int], b: list[int], length: int) -> None:
+    """Counts the tokens in front that are alike."""
+    assert common_prefix(a, b) == length
+
+
+def test_an_empty_prompt_and_a_negative_number_are_refused(model: Model) -> None:
+    """Before anything is read."""
+    with pytest.raises(ValueError, match="at least one token"):
+        PromptCache(model).begin([])
+    with pytest.raises(ValueError, match="max_checkpoints must be 0 or more: -1"):
+        PromptCache(model, max_checkpoints=-1)

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from golden import Case, prefill_logits
+from tiny_checkpoint import read_tensors, write_safetensors
+
+from gptoss_mlx import load_model
+from gptoss_mlx.errors import CacheError, GptOssError, SavedCacheError, StorageError
+from gptoss_mlx.generation.prompt_cache import PromptCache
+from gptoss_mlx.generation.saved_cache import load_cache, save_cache
+from gptoss_mlx.model.transformer import Model
+
+BOUND = 1e-4
+START, END = 500, 501
+TEXT = [*range(10, 480)]
+PROMPT = [*TEXT[:200], END, START, *TEXT[200:250], END, START]
+
+
+@pytest.fixture(scope="module", params=[Case(0, 8), Case(0, 128)], ids=str)
+def case(request: pytest.FixtureRequest) -> Case:
+    """A case of each window."""
+    found: Case = request.param
+    return found
+
+
+@pytest.fixture(scope="module")
+def model(case: Case, released: dict[Case, Path]) -> Model:
+    """The case's model in float32."""
+    return load_model(released[case], dtype=mx.float32)
+
+
+@pytest.fixture
+def cache(model: Model) -> PromptCache:
+    """A prompt of 254 tokens and an answer of 400."""
+    cache = PromptCache(model, boundaries=frozenset({START, END}))
+    cache.read(cache.begin(PROMPT))
+    for token in TEXT[:400]:
+        mx.eval(cache.step(mx.array([token])))
+        cache.record(token)
+    return cache
+
+
+@pytest.mark.parametrize(
+    ("prompt", "reused"),
+    [
+        ([*PROMPT, *TEXT[:400], START, 5], 654),  # goes on
+        ([*PROMPT, 5, 6], 254),  # the answer is dropped: from a checkpoint
+        ([*PROMPT[:202], 5, 6], 202),  # and further back
+        ([5, 6], 0),
+    ],
+)
+def test_a_saved_cache_goes_on_as_if_it_had_never_left_memory(
+    model: Model, cache: PromptCache, tmp_path: Path, prompt: list[int], reused: int
+) -> None:
+    """Checkpoints included; the logits are those of a fresh read."""
+    save_cache(cache, model, tmp_path / "chat.safetensors")
+    loaded = load_cache(tmp_path / "chat.safetensors", model)
+
+    hidden = loaded.read(loaded.begin(prompt))
+    logits = np.array(model.lm_head(hidden[:, -1:])[0, 0])
+
+    assert loaded.reused == reused
+    fresh = prefill_logits(model, np.array(prompt))[-1]
+    assert float(np.abs(logits - fresh).max()) <= BOUND
+
+
+def test_what_was_not_recorded_is_not_saved(
+    model: Model, cache: PromptCache, tmp_path: Path
+) -> None:
+    """A step that was queued when the answer was stopped is left out."""
+    cache.step(mx.array([7]))
+    save_cache(cache, model, tmp_path / "chat")
+
+    loaded = load_cache(tmp_path / "chat", model)
+
+    assert loaded.tokens == cache.tokens == [*PROMPT, *TEXT[:400]]
+    assert [layer.offset for layer in loaded.layers] == [654] * 4
+    assert loaded.turn_start == cache.turn_start == len(PROMPT)
+    assert [path.name for path in tmp_path.iterdir()] == ["chat"]
+
+
+def test_a_cache_of_another_model_is_refused(
+    case: Case, model: Model, cache: PromptCache, released: dict[Case, Path], tmp_path: Path
+) -> None:
+    """Also where one weight of it was tuned, and the sizes are the same."""
+    save_cache(cache, model, tmp_path / "chat")
+    tensors = read_tensors(released[case] / "model.safetensors")
+    name = "model.layers.2.self_attn.k_proj.weight"
+    tensors[name] = tensors[name] ^ np.uint16(1)
+    (tmp_path / "tuned").mkdir()
+    write_safetensors(tmp_path / "tuned" / "model.safetensors", tensors)
+    config = (released[case] / "config.json").read_text()
+    (tmp_path / "tuned" / "config.json").write_text(config)
+    tuned = load_model(tmp_path / "tuned", dtype=mx.float32)
+
+    with pytest.raises(SavedCacheError, match=r"chat: must be of the model in use"):
+        load_cache(tmp_path / "chat", tuned)
+
+
+def test_a_cache_of_another_dtype_is_refused(
+    case: Case, model: Model, cache: PromptCache, released: dict[Case, Path], tmp_path: Path
+) -> None:
+    """The message names both."""
+    save_cache(cache, model, tmp_path / "chat")
+    other = load_model(released[case], dtype=mx.bfloat16)
+
+    with pytest.raises(SavedCacheError, match=r"keys of .*bfloat16 but has .*float32"):
+        load_cache(tmp_path / "chat", other)
+
+
+@pytest.mark.parametrize("case", [Case(0, 8)], ids=str, indirect=True)
+def test_a_damaged_file_is_refused(
+    model: Model, cache: PromptCache, tmp_path: Path
+) -> None:
+    """Wherever a byte has changed, or the file ends: never a crash, never wrong keys."""
+    path = tmp_path / "chat"
+    save_cache(cache, model, path)
+    whole = path.read_bytes()
+    header = int.from_bytes(whole[:8], "little")
+    chance = random.Random(0)
+    # MLX's writer names itself in the header: nothing is read from there.
+    first = whole.index(b"}", whole.index(b"__metadata__"))
+    places = [0, 7, *(chance.randrange(first, 8 + header) for _ in range(30))]
+    places += [chance.randrange(8 + header, len(whole)) for _ in range(30)]
+
+    for place in places:
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << chance.randrange(8)
+        if damaged[place : place + 1].isspace() and whole[place : place + 1].isspace():
+            continue  # the padding of the header
+        path.write_bytes(damaged)
+        with pytest.raises(SavedCacheError, match="chat: "):
+            load_cache(path, model)
+    for length in [0, 5, 8 + header // 2, 8 + header, len(whole) // 2, len(whole) - 1]:
+        path.write_bytes(whole[:length])
+        with pytest.raises(SavedCacheError, match="chat: "):
+            load_cache(path, model)
+
+
+@pytest.mark.parametrize("case", [Case(0, 8)], ids=str, indirect=True)
+def test_another_file_is_refused(
+    case: Case, model: Model, released: dict[Case, Path], tmp_path: Path
+) -> None:
+    """A model's weights are no prompt cache, and neither is nothing."""
+    with pytest.raises(SavedCacheError, match="must be a prompt cache"):
+        load_cache(released[case] / "model.safetensors", model)
+    with pytest.raises(StorageError, match="No such file"):
+        load_cache(tmp_path / "missing", model)
+
+
+@pytest.mark.parametrize("case", [Case(0, 8)], ids=str, indirect=True)
+def test_a_cache_is_not_saved_where_it_cannot_be(
+    model: Model, cache: PromptCache, tmp_path: Path
+) -> None:
+    """A named error each, and nothing half written under the name."""
+    with pytest.raises(CacheError, match="must hold tokens to be saved"):
+        save_cache(PromptCache(model), model, tmp_path / "chat")
+    with pytest.raises(GptOssError, match="No such file"):
+        save_cache(cache, model, tmp_path / "missing" / "chat")
+    assert list(tmp_path.iterdir()) == []
