@@ -35,7 +35,7 @@ def model(request: pytest.FixtureRequest, released: dict[Case, Path]) -> Model:
 
 @pytest.fixture(autouse=True)
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let sliding layers hold little more than their slack: short texts need checkpoints."""
+    """Let sliding layers hold little more than their slack, as long texts do."""
     monkeypatch.setattr("gptoss_mlx.model.cache.STEP_TOKENS", 16)
 
 
