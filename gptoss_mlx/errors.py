@@ -22,6 +22,7 @@
     + NoPermissionError
   - DataError
   - CacheError
+  - HarmonyError
 
 A message states the rule and then what was found. A hint is the next command, with the
 user's own values where they are known.
@@ -43,6 +44,7 @@ __all__ = [
     "DataError",
     "DestinationExistsError",
     "GptOssError",
+    "HarmonyError",
     "MissingFileError",
     "MissingTensorError",
     "ModelNotFoundError",
@@ -225,6 +227,12 @@ class CacheError(GptOssError):
     """A cache was asked to go back further, or hold more, than it can."""
 
     hint = "Start from a new cache: model.make_cache()"
+
+
+class HarmonyError(GptOssError):
+    """A conversation, or a list of token ids, is not in the form that harmony has."""
+
+    hint = "See the form of the file: gptoss-mlx harmony --help"
 
 
 @contextmanager
