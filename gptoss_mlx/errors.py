@@ -232,7 +232,7 @@ class CacheError(GptOssError):
 class HarmonyError(GptOssError):
     """A conversation, or a list of token ids, is not in the form that harmony has."""
 
-    hint = "See the form of the file: gptoss-mlx harmony --help"
+    hint = "See the form of the file: gptoss-mlx harmony render --help"
 
 
 @contextmanager

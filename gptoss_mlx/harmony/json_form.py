@@ -111,6 +111,7 @@ class _Place:
 
 
 def _message(place: _Place) -> Message:
+    role = place["role"].choice(ROLES)
     content = place["content"]
     parts: list[Content]
     if isinstance(content.value, str):
@@ -118,7 +119,7 @@ def _message(place: _Place) -> Message:
     else:
         parts = [_content(item) for item in content.items()]
     return Message(
-        place["role"].choice(ROLES),
+        role,
         parts[0] if len(parts) == 1 else tuple(parts),
         place["channel"].text_or_none(),
         place["recipient"].text_or_none(),
