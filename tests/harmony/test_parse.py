@@ -9,14 +9,13 @@ import pytest
 from harmony_strategies import Json, conversations
 from hypothesis import HealthCheck, given, settings
 
+from gptoss_mlx.harmony.content import content_text, has_functions
 from gptoss_mlx.harmony.json_form import conversation_from_json
 from gptoss_mlx.harmony.messages import Message, Role
 from gptoss_mlx.harmony.parse import STOP_TOKENS, Delta, StreamParser
 from gptoss_mlx.harmony.parse import parse as parse_tokens
 from gptoss_mlx.harmony.render import (
-    content_text,
     drop_old_analysis,
-    has_functions,
     render_conversation,
     render_message,
 )

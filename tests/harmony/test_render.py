@@ -5,6 +5,7 @@ import datetime
 import pytest
 
 from gptoss_mlx.errors import HarmonyError
+from gptoss_mlx.harmony.content import content_text
 from gptoss_mlx.harmony.messages import (
     DeveloperContent,
     Message,
@@ -16,7 +17,6 @@ from gptoss_mlx.harmony.messages import (
     system_message,
 )
 from gptoss_mlx.harmony.render import (
-    content_text,
     drop_old_analysis,
     render_conversation,
     render_for_training,
