@@ -24,6 +24,7 @@
   - CacheError
     + SavedCacheError
   - ContextError
+  - HarmonyError
 
 A message states the rule and then what was found. A hint is the next command, with the
 user's own values where they are known.
@@ -46,6 +47,7 @@ __all__ = [
     "DataError",
     "DestinationExistsError",
     "GptOssError",
+    "HarmonyError",
     "MissingFileError",
     "MissingTensorError",
     "ModelNotFoundError",
@@ -248,6 +250,12 @@ class ContextError(GptOssError):
     """A conversation is longer than the model can read."""
 
     hint = "Start a new conversation, or shorten the question."
+
+
+class HarmonyError(GptOssError):
+    """A conversation, or a list of token ids, is not in the form that harmony has."""
+
+    hint = "See the form of the file: gptoss-mlx harmony render --help"
 
 
 _WRONG_PATH = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP)

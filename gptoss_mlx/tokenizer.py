@@ -11,7 +11,8 @@ import base64
 import codecs
 import hashlib
 import lzma
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib import resources
 
@@ -55,6 +56,12 @@ SPLIT = "|".join(
     )
 )
 
+INLINE_SPACE = r"[\t\v\f \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
+r"""SPLIT's ``\s`` without ``\r`` and ``\n``. Python's own ``\s`` has more."""
+
+LONG_RUN = 100_000
+"""Characters of whitespace. tiktoken 0.14 fails somewhere above 300,000."""
+
 NAMED_TOKENS = {
     "<|startoftext|>": 199_998,
     "<|endoftext|>": 199_999,
@@ -88,7 +95,13 @@ class Tokenizer:
         The result holds no special token: ``<|end|>`` in ``text`` becomes the five tokens
         of its characters. Lone surrogates become U+FFFD.
         """
-        return self._encoding.encode_ordinary(text)
+        tokens: list[int] = []
+        start = 0
+        for begin, end in _long_runs(text):
+            tokens += self._encoding.encode_ordinary(text[start:begin])
+            tokens += self._encoding._encode_single_piece(text[begin:end])
+            start = end
+        return tokens + self._encoding.encode_ordinary(text[start:])
 
     def decode(self, tokens: Iterable[int]) -> str:
         """Decode ``tokens``. Bytes that are no UTF-8 and ids out of range give U+FFFD."""
@@ -188,6 +201,23 @@ def pack_ranks(released: bytes) -> bytes:
     tokens = [base64.b64decode(line.split()[0]) for line in released.splitlines()]
     table = bytes(map(len, tokens)) + b"".join(tokens)
     return lzma.compress(table, preset=9 | lzma.PRESET_EXTREME)
+
+
+def _long_runs(text: str) -> Iterator[tuple[int, int]]:
+    r"""Find pieces of whitespace that tiktoken cannot: its regex overflows a stack.
+
+    Where such a run begins, SPLIT ends a piece: only ``[\r\n/]*`` and ``\s*[\r\n]+`` take
+    whitespace after something else, and both end with what is not in a run. If a newline
+    follows, the run is part of ``\s*[\r\n]+``, which overflows nothing. Else it is
+    ``\s+(?!\S)``: all of it at the end of the text, and all but its last character, which
+    may belong to the next piece, where text follows.
+    """
+    if len(text) < LONG_RUN:
+        return
+    for run in re.finditer(f"{INLINE_SPACE}{{{LONG_RUN},}}", text):
+        following = text[run.end() : run.end() + 1]
+        if following not in ("\r", "\n"):
+            yield run.start(), run.end() - (1 if following else 0)
 
 
 def _read_tokens() -> list[bytes]:

@@ -93,6 +93,28 @@ def test_text_comes_back(text: str) -> None:
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
+SPACES = [" ", "\t", "\xa0", "\u3000", "\u2028", "\x1c", "\r", "\n", "   ", " \n "]
+
+
+@given(st.lists(st.sampled_from([*SPACES, "a", "B", "'s", "1", "!", "/", "中", "\u0301"])))
+def test_runs_of_whitespace_are_cut_where_it_changes_nothing(pieces: list[str]) -> None:
+    """Taken out of the text from two characters on, they give tiktoken's own tokens."""
+    text = "".join(pieces)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "LONG_RUN", 2)
+        tokens = load_tokenizer().encode(text)
+
+    assert tokens == load_tokenizer()._encoding.encode_ordinary(text)
+
+
+@pytest.mark.parametrize("after", ["", "a", "\n", "\na", " \n\n!"])
+def test_a_million_spaces_are_encoded(after: str) -> None:
+    """What tiktoken alone panics at comes back."""
+    text = "x" + " " * 1_000_000 + after
+
+    assert load_tokenizer().decode(load_tokenizer().encode(text)) == text
+
+
 @given(st.lists(st.integers(-1, VOCAB_SIZE)))
 def test_stream_gives_the_same_text_as_decoding_at_once(tokens: list[int]) -> None:
     """The pieces put together are the text, whatever the tokens."""

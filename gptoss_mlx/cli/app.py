@@ -11,6 +11,7 @@ import typer
 from gptoss_mlx import __version__
 from gptoss_mlx.cli.chat import chat
 from gptoss_mlx.cli.convert import convert
+from gptoss_mlx.cli.harmony import harmony
 from gptoss_mlx.cli.models import list_models
 from gptoss_mlx.cli.verify import verify
 from gptoss_mlx.errors import GptOssError
@@ -49,6 +50,7 @@ def _options(
 
 app.command()(chat)
 app.command()(convert)
+app.add_typer(harmony, name="harmony")
 app.command("models")(list_models)
 app.command()(verify)
 

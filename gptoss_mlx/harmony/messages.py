@@ -6,17 +6,111 @@ Source: https://cookbook.openai.com/articles/openai-harmony
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, get_args
 
-__all__ = ["Effort", "Message", "Role", "developer_message", "system_message"]
+__all__ = [
+    "CHANNELS",
+    "EFFORTS",
+    "ROLES",
+    "Content",
+    "DeveloperContent",
+    "Effort",
+    "Message",
+    "ResponseFormat",
+    "Role",
+    "SystemContent",
+    "Tool",
+    "ToolNamespace",
+    "developer_message",
+    "system_message",
+]
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 Effort = Literal["low", "medium", "high"]
 
+ROLES: tuple[Role, ...] = get_args(Role)
+EFFORTS: tuple[Effort, ...] = get_args(Effort)
+
 IDENTITY = "You are ChatGPT, a large language model trained by OpenAI."
 KNOWLEDGE_CUTOFF = "2024-06"
 CHANNELS = ("analysis", "commentary", "final")
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function that the model may call.
+
+    Attributes:
+        name: Without its namespace, e.g. ``get_weather``.
+        description: What the model is told of it, in any number of lines.
+        parameters: JSON schema of the arguments. None: it takes none.
+    """
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolNamespace:
+    """Tools under one name: ``functions``, or a built-in's such as ``browser``.
+
+    Without tools it is one that takes plain text, as ``python`` does.
+    """
+
+    name: str
+    tools: tuple[Tool, ...] = ()
+    description: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseFormat:
+    """A form that the answer is asked to have. It steers the model and forces nothing."""
+
+    name: str
+    schema: Mapping[str, Any]
+    description: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SystemContent:
+    """Who the model is and how it is to answer. None leaves a line out.
+
+    Attributes:
+        effort: How long to reason.
+        current_date: As it is shown, which OpenAI does as yyyy-mm-dd.
+        channels: Those the model is told of. Empty leaves the section out.
+        channel_required: Whether it is told that each message needs one.
+        tools: Built-in ones. Their order does not matter.
+    """
+
+    identity: str | None = IDENTITY
+    effort: Effort | None = "medium"
+    current_date: str | None = None
+    knowledge_cutoff: str | None = KNOWLEDGE_CUTOFF
+    channels: tuple[str, ...] = CHANNELS
+    channel_required: bool = True
+    tools: tuple[ToolNamespace, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DeveloperContent:
+    """What is elsewhere called the system prompt, and the caller's own tools.
+
+    Attributes:
+        instructions: None leaves the section out; an empty text does not.
+        tools: Usually one namespace, ``functions``. Their order does not matter.
+        response_formats: Appended at the end, in this order.
+    """
+
+    instructions: str | None = None
+    tools: tuple[ToolNamespace, ...] = ()
+    response_formats: tuple[ResponseFormat, ...] = ()
+
+
+Content = str | SystemContent | DeveloperContent
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,36 +119,51 @@ class Message:
 
     Attributes:
         role: Who speaks.
-        content: Plain text. Text that spells a special token stays text.
+        content: Plain text, what a system or developer message is made of, or several
+            of them, which are encoded one by one. Text that spells a special token
+            stays text.
         channel: ``analysis``, ``commentary`` or ``final``; only for assistant and tool.
+        recipient: Whom it is for, e.g. ``functions.get_weather``. An assistant's message
+            with a recipient is a call.
+        content_type: E.g. ``<|constrain|>json`` or ``code``.
+        name: A tool's full name, e.g. ``functions.get_weather``; else rarely used.
     """
 
     role: Role
-    content: str
+    content: Content | tuple[Content, ...]
     channel: str | None = None
+    recipient: str | None = None
+    content_type: str | None = None
+    name: str | None = None
+
+    @property
+    def parts(self) -> tuple[Content, ...]:
+        """Return the content as a sequence, whatever its form."""
+        return self.content if isinstance(self.content, tuple) else (self.content,)
 
 
 def system_message(
-    *, effort: Effort = "medium", current_date: datetime.date | None = None
+    *,
+    effort: Effort = "medium",
+    current_date: datetime.date | None = None,
+    tools: tuple[ToolNamespace, ...] = (),
 ) -> Message:
     """Make the system message: who the model is, and how it is to answer.
 
     Args:
         effort: How long to reason.
         current_date: None leaves the line out.
+        tools: Built-in tools.
     """
-    about = [IDENTITY, f"Knowledge cutoff: {KNOWLEDGE_CUTOFF}"]
-    if current_date is not None:
-        about.append(f"Current date: {current_date.isoformat()}")
-    channels = (
-        f"# Valid channels: {', '.join(CHANNELS)}. "
-        "Channel must be included for every message."
-    )
-    return Message(
-        "system", "\n\n".join(("\n".join(about), f"Reasoning: {effort}", channels))
-    )
+    date = None if current_date is None else current_date.isoformat()
+    return Message("system", SystemContent(effort=effort, current_date=date, tools=tools))
 
 
-def developer_message(instructions: str) -> Message:
-    """Make the developer message: what is elsewhere called the system prompt."""
-    return Message("developer", f"# Instructions\n\n{instructions}")
+def developer_message(
+    instructions: str | None = None,
+    functions: tuple[Tool, ...] = (),
+    response_formats: tuple[ResponseFormat, ...] = (),
+) -> Message:
+    """Make the developer message: instructions, and functions that may be called."""
+    tools = (ToolNamespace("functions", functions),) if functions else ()
+    return Message("developer", DeveloperContent(instructions, tools, response_formats))

@@ -5,11 +5,14 @@ Source: https://github.com/openai/harmony/blob/main/src/encoding.rs
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
+from gptoss_mlx.harmony.header import Header, read_cut_header, read_header
+from gptoss_mlx.harmony.messages import Message, Role
 from gptoss_mlx.tokenizer import SPECIAL_TOKENS, StreamDecoder, Tokenizer
 
-__all__ = ["STOP_TOKENS", "Delta", "StreamParser"]
+__all__ = ["STOP_TOKENS", "Delta", "ParsedMessage", "StreamParser", "parse"]
 
 STOP_TOKENS = frozenset(
     SPECIAL_TOKENS[text] for text in ("<|return|>", "<|call|>", "<|endoftext|>")
@@ -20,8 +23,7 @@ START = SPECIAL_TOKENS["<|start|>"]
 CHANNEL = SPECIAL_TOKENS["<|channel|>"]
 MESSAGE = SPECIAL_TOKENS["<|message|>"]
 END = SPECIAL_TOKENS["<|end|>"]
-
-KNOWN_CHANNELS = ("analysis", "commentary", "final")
+CALL = SPECIAL_TOKENS["<|call|>"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,83 +34,207 @@ class Delta:
         channel: As the header names it; ``final`` where it names none.
         text: What follows the message's earlier pieces. Never empty.
         recipient: Whom the message calls, e.g. ``functions.get_weather``, or None.
+        role: Whose message it is.
+        index: Its place in ``StreamParser.messages`` once it is whole.
     """
 
     channel: str
     text: str
     recipient: str | None = None
+    role: Role = "assistant"
+    index: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedMessage:
+    """A message, and the tokens it was read from.
+
+    Attributes:
+        message: Its content is a text.
+        tokens: All of them, in order. Those of all messages put together are the input.
+        end: The token that ended it, None where the input or the next message did.
+        problem: How the tokens depart from the form that is rendered, or None.
+    """
+
+    message: Message
+    tokens: tuple[int, ...]
+    end: int | None
+    problem: str | None = None
+
+    @property
+    def malformed(self) -> bool:
+        """Tell whether something had to be guessed."""
+        return self.problem is not None
+
+
+def parse(
+    tokens: Iterable[int], tokenizer: Tokenizer, *, role: Role | None = None
+) -> list[ParsedMessage]:
+    """Read a whole conversation, or what a model wrote. Nothing is raised.
+
+    Args:
+        tokens: Any ids.
+        tokenizer: The model's vocabulary.
+        role: Of the first message, where the prompt ended with ``<|start|>`` and it.
+    """
+    parser = StreamParser(tokenizer, role=role)
+    for token in tokens:
+        parser.push(token)
+    parser.finish()
+    return parser.messages
 
 
 class StreamParser:
-    """Reads what the model writes after ``<|start|>assistant``.
+    """Reads tokens one by one: what the model writes after ``<|start|>assistant``.
 
-    It takes any ids and raises nothing. Structure in a wrong place is read as far as it
-    makes sense: a message without ``<|message|>`` has what follows its channel as text.
+    It takes any ids, raises nothing and loses nothing. ``<|start|>`` and the tokens that
+    end a message are a boundary wherever they stand; docs/harmony.md says what becomes
+    of each malformed form.
 
     Attributes:
-        done: A token of ``STOP_TOKENS`` came. Tokens after it are ignored.
+        messages: Those that are whole.
+        done: A token of ``STOP_TOKENS`` came. What follows is read all the same.
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, *, role: Role | None = "assistant") -> None:
+        """Begin after ``<|start|>`` and ``role``, or before them where it is None."""
+        self.messages: list[ParsedMessage] = []
         self.done = False
         self._tokenizer = tokenizer
         self._decoder = StreamDecoder(tokenizer)
-        self._header: list[int] | None = []
-        self._channel = "final"
-        self._recipient: str | None = None
+        self._tokens: list[int] = []  # of the message at hand, and any strays before it
+        self._role = role
+        self._words: list[int] | None = None if role is None else []  # while in a header
+        self._header: Header | None = None  # while in content
+        self._text: list[str] = []
+        self._problems: list[str] = []
 
     def push(self, token: int) -> list[Delta]:
         """Take the next token; return the text it completes."""
-        if self.done:
-            return []
-        if token in STOP_TOKENS:
-            self.done = True
-            return self._end_message()
-        if token in (START, END):
-            deltas = self._end_message()
-            self._header = []
-            return deltas
+        self.done = self.done or token in STOP_TOKENS
+        if token == START:
+            return self._start(token)
+        if token == END or token in STOP_TOKENS:
+            return self._stop(token)
         if self._header is not None:
-            if token == MESSAGE:
-                self._read_header()
-            else:
-                self._header.append(token)
-            return []
-        if token == CHANNEL:
-            deltas = self._end_message()
-            self._header = [CHANNEL]
-            return deltas
-        return self._deltas(self._decoder.push(token))
+            if token == CHANNEL:
+                return self._next_channel()
+            self._tokens.append(token)
+            if self._tokenizer.is_special(token):
+                self._note(f"{self._tokenizer.decode([token])} in the content")
+            return self._deltas(self._decoder.push(token))
+        return self._push_header(token)
 
     def finish(self) -> list[Delta]:
         """Return what is left when no more tokens come, and be done."""
-        deltas = [] if self.done else self._end_message()
         self.done = True
+        if self._header is not None:
+            return self._end_message(None)
+        if self._words is not None and self._tokens:
+            self._note("the tokens end in a header")
+            return self._end_message(None)
+        if self._tokens:
+            self._keep_strays()
+        return []
+
+    def _push_header(self, token: int) -> list[Delta]:
+        """Take a token of a header, or one between two messages."""
+        if self._words is None:
+            if token in (MESSAGE, CHANNEL):
+                self._role = "assistant"
+            elif not self._tokenizer.decode([token]).strip():
+                self._tokens.append(token)
+                self._note("space between messages")
+                return []
+            self._note("no <|start|>")
+            self._words = []
+        self._tokens.append(token)
+        if token == MESSAGE:
+            self._header = read_header(self._words, self._tokenizer, role=self._role)
+            self._words = None
+        else:
+            self._words.append(token)
+        return []
+
+    def _start(self, token: int) -> list[Delta]:
+        """Begin a message, and end the one at hand."""
+        deltas = []
+        if self._header is not None or self._words:
+            self._note("cut off by <|start|>")
+            deltas = self._end_message(None)
+        elif self._words is not None and self._tokens:
+            self._note("<|start|> twice")
+        self._tokens.append(token)
+        self._words = []
+        self._role = None
         return deltas
 
+    def _stop(self, token: int) -> list[Delta]:
+        """End the message at hand; between messages there is none."""
+        self._tokens.append(token)
+        if self._header is None and self._words is None:
+            self._note(f"{self._tokenizer.decode([token])} between messages")
+            return []
+        return self._end_message(token)
+
+    def _next_channel(self) -> list[Delta]:
+        """Begin a message whose ``<|start|>assistant`` is missing."""
+        self._note("cut off by <|channel|>")
+        deltas = self._end_message(None)
+        self._push_header(CHANNEL)
+        return deltas
+
+    def _end_message(self, end: int | None) -> list[Delta]:
+        """Add the message at hand to those that are whole."""
+        header, text = self._header, self._decoder.flush()
+        if header is None:
+            self._note("no <|message|>")
+            words = self._words or []
+            header = read_cut_header(words, self._tokenizer, role=self._role)
+            text = header.rest
+        self._header = header
+        deltas = self._deltas(text)
+        if end == CALL and header.role == "assistant" and header.recipient is None:
+            self._note("<|call|> without a recipient")
+        message = Message(
+            header.role,
+            "".join(self._text),
+            header.channel,
+            header.recipient,
+            header.content_type,
+            header.name,
+        )
+        problem = "; ".join(self._problems + header.problems) or None
+        self.messages.append(ParsedMessage(message, tuple(self._tokens), end, problem))
+        self._begin()
+        return deltas
+
+    def _keep_strays(self) -> None:
+        """Give what follows the last message to it, or make a message of it."""
+        strays = tuple(self._tokens)
+        problem = "; ".join(self._problems)
+        if self.messages:
+            last = self.messages[-1]
+            problem = f"{last.problem}; {problem}" if last.problem else problem
+            self.messages[-1] = replace(last, tokens=last.tokens + strays, problem=problem)
+        else:
+            empty = Message("assistant", "")
+            self.messages.append(ParsedMessage(empty, strays, None, problem))
+        self._begin()
+
+    def _begin(self) -> None:
+        self._tokens, self._text, self._problems = [], [], []
+        self._header = self._words = self._role = None
+
+    def _note(self, problem: str) -> None:
+        if problem not in self._problems:
+            self._problems.append(problem)
+
     def _deltas(self, text: str) -> list[Delta]:
-        return [Delta(self._channel, text, self._recipient)] if text else []
-
-    def _end_message(self) -> list[Delta]:
-        """End the message at hand; a header that never ended gives up its text."""
-        text = self._read_header() if self._header is not None else ""
-        return self._deltas(text + self._decoder.flush())
-
-    def _read_header(self) -> str:
-        """Read channel and recipient out of the header; return the words after them."""
-        header, self._header = self._header or [], None
-        self._channel, self._recipient = "final", None
-        role, text = header, ""
-        if CHANNEL in header:
-            at = header.index(CHANNEL)
-            role = header[:at]
-            text = self._tokenizer.decode(header[at + 1 :])
-            for channel in KNOWN_CHANNELS:
-                if text.startswith(channel):
-                    self._channel, text = channel, text.removeprefix(channel)
-                    break
-        words = f"{self._tokenizer.decode(role)} {text}".split()
-        for word in words:
-            if word.startswith("to="):
-                self._recipient = word.removeprefix("to=").partition("<|")[0]
-        return text if CHANNEL in header else ""
+        header = self._header
+        if not text or header is None:
+            return []
+        self._text.append(text)
+        channel = header.channel or "final"
+        index = len(self.messages)
+        return [Delta(channel, text, header.recipient, header.role, index)]

@@ -7,34 +7,133 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gptoss_mlx.harmony.messages import Message
+from gptoss_mlx.errors import HarmonyError
+from gptoss_mlx.harmony.content import content_text, has_functions
+from gptoss_mlx.harmony.messages import (
+    Content,
+    DeveloperContent,
+    Message,
+    Role,
+    SystemContent,
+)
 from gptoss_mlx.tokenizer import SPECIAL_TOKENS, Tokenizer
 
-__all__ = ["drop_old_analysis", "render_conversation", "render_message"]
+__all__ = [
+    "drop_old_analysis",
+    "render_conversation",
+    "render_for_training",
+    "render_message",
+]
+
+START = SPECIAL_TOKENS["<|start|>"]
+CHANNEL = SPECIAL_TOKENS["<|channel|>"]
+CONSTRAIN = SPECIAL_TOKENS["<|constrain|>"]
+MESSAGE = SPECIAL_TOKENS["<|message|>"]
+END = SPECIAL_TOKENS["<|end|>"]
+CALL = SPECIAL_TOKENS["<|call|>"]
+RETURN = SPECIAL_TOKENS["<|return|>"]
 
 
-def render_conversation(messages: Sequence[Message], tokenizer: Tokenizer) -> list[int]:
-    """Render the prompt for the assistant's next message.
+def render_conversation(
+    messages: Sequence[Message],
+    tokenizer: Tokenizer,
+    *,
+    drop: bool = True,
+    next_role: Role | None = "assistant",
+) -> list[int]:
+    """Render the prompt for the next message.
 
-    Reasoning that led to an answer already given is left out. The prompt ends with
-    ``<|start|>assistant``; the model writes the channel itself.
+    The prompt ends with ``<|start|>`` and ``next_role``; the model writes the channel
+    itself.
+
+    Args:
+        messages: The conversation.
+        tokenizer: The model's vocabulary.
+        drop: Whether to leave out reasoning as ``drop_old_analysis`` does.
+        next_role: Who speaks next. None ends the prompt after the last message.
 
     Returns:
         Token ids. Special tokens come from the structure alone, never from content.
+
+    Raises:
+        HarmonyError: A message cannot be written: see ``render_message``.
     """
+    functions = has_functions(messages)
     tokens: list[int] = []
-    for message in drop_old_analysis(messages):
-        tokens += render_message(message, tokenizer)
-    return [*tokens, SPECIAL_TOKENS["<|start|>"], *tokenizer.encode("assistant")]
+    for message in drop_old_analysis(messages) if drop else messages:
+        tokens += render_message(message, tokenizer, functions=functions)
+    if next_role is not None:
+        tokens += [START, *tokenizer.encode(next_role)]
+    return tokens
 
 
-def render_message(message: Message, tokenizer: Tokenizer) -> list[int]:
-    """Render one message, from ``<|start|>`` to ``<|end|>``."""
-    tokens = [SPECIAL_TOKENS["<|start|>"], *tokenizer.encode(message.role)]
+def render_for_training(
+    messages: Sequence[Message], tokenizer: Tokenizer, *, drop: bool = True
+) -> list[int]:
+    """Render a conversation whose last turn is to be learned.
+
+    An assistant's ``final`` at the end closes with ``<|return|>``, as the model is to
+    write it. Dropping leaves the last turn's reasoning: it is what led to that answer.
+
+    Raises:
+        HarmonyError: As ``render_conversation``.
+    """
+    functions = has_functions(messages)
+    shown = list(messages)
+    if drop:
+        shown = drop_old_analysis(shown[:-1]) + shown[-1:]
+    tokens: list[int] = []
+    for message in shown:
+        tokens += render_message(message, tokenizer, functions=functions)
+    if shown and shown[-1].role == "assistant" and shown[-1].channel == "final":
+        tokens[-1] = RETURN
+    return tokens
+
+
+def render_message(
+    message: Message, tokenizer: Tokenizer, *, functions: bool = False
+) -> list[int]:
+    """Render one message, from ``<|start|>`` to ``<|end|>`` or ``<|call|>``.
+
+    Args:
+        message: What to render.
+        tokenizer: The model's vocabulary.
+        functions: Whether the conversation has function tools, of which the system
+            message tells the channel.
+
+    Raises:
+        HarmonyError: A tool has no name, or content stands in the wrong role.
+    """
+    encode = tokenizer.encode
+    tokens = [START]
+    if message.role == "tool":
+        if message.name is None:
+            raise HarmonyError(
+                "A message of role 'tool' must have a name, but has none.",
+                hint="Name the tool in full, for example functions.get_weather.",
+            )
+        tokens += encode(message.name)
+    else:
+        tokens += encode(message.role)
+        if message.name is not None:
+            tokens += encode(f":{message.name}")
+    if message.recipient is not None and message.recipient != "all":
+        tokens += encode(f" to={message.recipient}")
     if message.channel is not None:
-        tokens += [SPECIAL_TOKENS["<|channel|>"], *tokenizer.encode(message.channel)]
-    tokens += [SPECIAL_TOKENS["<|message|>"], *tokenizer.encode(message.content)]
-    return [*tokens, SPECIAL_TOKENS["<|end|>"]]
+        tokens += [CHANNEL, *encode(message.channel)]
+    if message.content_type is not None:
+        constrained = message.content_type.startswith("<|constrain|>")
+        rest = message.content_type.removeprefix("<|constrain|>")
+        if constrained:
+            tokens += [*encode(" "), CONSTRAIN, *encode(rest)]
+        else:
+            tokens += encode(f" {message.content_type}")
+    tokens.append(MESSAGE)
+    for part in message.parts:
+        _check_role(part, message.role)
+        tokens += encode(content_text(part, functions=functions))
+    calls = message.role == "assistant" and message.recipient is not None
+    return [*tokens, CALL if calls else END]
 
 
 def drop_old_analysis(messages: Sequence[Message]) -> list[Message]:
@@ -49,3 +148,13 @@ def drop_old_analysis(messages: Sequence[Message]) -> list[Message]:
         for i, message in enumerate(messages)
         if i >= answered or message.channel != "analysis"
     ]
+
+
+def _check_role(content: Content, role: Role) -> None:
+    for kind, allowed in ((SystemContent, "system"), (DeveloperContent, "developer")):
+        if isinstance(content, kind) and role != allowed:
+            raise HarmonyError(
+                f"{kind.__name__} must stand in a message of role {allowed!r} "
+                f"but stands in one of role {role!r}.",
+                hint=f"Give that content a message of its own, of role {allowed!r}.",
+            )

@@ -1,12 +1,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from dataclasses import replace
+from random import Random
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from harmony_strategies import Json, conversations
+from hypothesis import HealthCheck, given, settings
 
+from gptoss_mlx.harmony.content import content_text, has_functions
+from gptoss_mlx.harmony.json_form import conversation_from_json
+from gptoss_mlx.harmony.messages import Message, Role
 from gptoss_mlx.harmony.parse import STOP_TOKENS, Delta, StreamParser
+from gptoss_mlx.harmony.parse import parse as parse_tokens
+from gptoss_mlx.harmony.render import (
+    drop_old_analysis,
+    render_conversation,
+    render_message,
+)
 from gptoss_mlx.tokenizer import SPECIAL_TOKENS, VOCAB_SIZE, load_tokenizer
 
 
@@ -92,24 +104,262 @@ def test_half_a_character_does_not_leak_into_the_next_message() -> None:
 
 @pytest.mark.parametrize("stop", sorted(STOP_TOKENS))
 def test_a_stop_token_ends_the_turn(stop: int) -> None:
-    """What comes after it is not the answer's."""
+    """And its message; what comes after it is another one's."""
     parser = StreamParser(load_tokenizer())
     for token in tokens_of("<|channel|>final<|message|>a"):
         parser.push(token)
     assert not parser.done
     parser.push(stop)
-
     assert parser.done
-    assert parser.push(24912) == parser.finish() == []
+    parser.push(24912)
+    parser.finish()
+
+    assert [read.message.content for read in parser.messages] == ["a", "hello"]
+    assert [read.end for read in parser.messages] == [stop, None]
 
 
-STRUCTURE = st.sampled_from(tokens_of("<|start|><|channel|><|message|><|end|>final to=x"))
+def test_several_calls_and_a_preamble_are_messages_of_their_own() -> None:
+    """A turn that calls twice, with what came back between."""
+    read = parse_tokens(
+        tokens_of(
+            "<|channel|>commentary<|message|>I look.<|end|>"
+            "<|start|>assistant<|channel|>commentary to=functions.f "
+            "<|constrain|>json<|message|>{}<|call|>"
+            "<|start|>functions.f to=assistant<|channel|>commentary<|message|>1<|end|>"
+            "<|start|>assistant to=python<|channel|>analysis code<|message|>2<|call|>"
+        ),
+        load_tokenizer(),
+        role="assistant",
+    )
+
+    assert not any(message.malformed for message in read)
+    assert [message.message for message in read] == [
+        Message("assistant", "I look.", "commentary"),
+        Message("assistant", "{}", "commentary", "functions.f", "<|constrain|>json"),
+        Message("tool", "1", "commentary", "assistant", name="functions.f"),
+        Message("assistant", "2", "analysis", "python", "code"),
+    ]
 
 
-@given(st.lists(STRUCTURE | st.integers(-1, VOCAB_SIZE)))
-def test_any_tokens_parse(tokens: list[int]) -> None:
-    """Whatever the model writes, nothing is raised and no piece is empty."""
-    parser = StreamParser(load_tokenizer())
-    deltas = [delta for token in tokens for delta in parser.push(token)]
+def test_deltas_say_whose_they_are() -> None:
+    """Two messages on one channel can be told apart while they stream."""
+    parser = StreamParser(load_tokenizer(), role=None)
+    text = "<|start|>user<|message|>a<|end|><|start|>user<|message|>b c<|end|>"
+    deltas = [delta for token in tokens_of(text) for delta in parser.push(token)]
 
-    assert all(delta.text and delta.channel for delta in deltas + parser.finish())
+    assert [(d.role, d.index, d.text) for d in deltas] == [
+        ("user", 0, "a"),
+        ("user", 1, "b"),
+        ("user", 1, " c"),
+    ]
+
+
+JSON = "<|constrain|>json"
+A: Role = "assistant"
+WELL_FORMED = {
+    f"<|start|>assistant<|channel|>final {JSON}<|message|>{{}}<|return|>": Message(
+        A, "{}", "final", None, JSON
+    ),
+    "<|start|>assistant<|channel|>final json<|message|>{}<|return|>": Message(
+        A, "{}", "final", None, "json"
+    ),
+    "<|start|>assistant to=f.g<|channel|>commentary json<|message|>{}<|call|>": Message(
+        A, "{}", "commentary", "f.g", "json"
+    ),
+    f"<|start|>assistant<|channel|>commentary to=f.g{JSON}<|message|>{{}}<|call|>": Message(
+        A, "{}", "commentary", "f.g", JSON
+    ),
+    "<|start|>assistant<|channel|>final <|constrain|> json<|message|>{}<|end|>": Message(
+        A, "{}", "final", None, JSON
+    ),
+    "<|start|>assistant<|message|>x<|end|>": Message(A, "x"),
+    "<|start|>functions.f<|message|>x<|end|>": Message("tool", "x", name="functions.f"),
+    "<|start|>user:bob<|message|>x<|end|>": Message("user", "x", name="bob"),
+}
+MALFORMED = {
+    # No <|message|>: what follows the header is the content.
+    "<|start|>assistant I must<|end|>": [Message(A, " I must")],
+    "<|start|>assistant<|channel|>final a b<|return|>": [Message(A, " a b", "final")],
+    f'<|start|>assistant<|channel|>commentary to=f.g {JSON}{{"a":1}}<|call|>': [
+        Message(A, '{"a":1}', "commentary", "f.g", JSON)
+    ],
+    "<|start|>assistant<|channel|>analysis to=python code x=1<|call|>": [
+        Message(A, "x=1", "analysis", "python", "code")
+    ],
+    "<|start|>assistant<|channel|>analysis": [Message(A, "", "analysis")],
+    "<|start|>assistant": [Message(A, "")],
+    "<|start|>user": [Message("user", "")],
+    "<|start|>assistant to=f.g a<|end|>": [Message(A, " a", None, "f.g")],
+    # No <|start|>.
+    "hello": [Message(A, "hello")],
+    "<|message|>a<|end|>": [Message(A, "a")],
+    "<|channel|>final<|message|>a<|end|>": [Message(A, "a", "final")],
+    "assistant<|channel|>final<|message|>a<|end|>": [Message(A, "a", "final")],
+    # Boundaries in a wrong place.
+    "<|start|><|start|>user<|message|>a<|end|>": [Message("user", "a")],
+    "<|start|>assistant<|start|>user<|message|>a<|end|>": [
+        Message(A, ""),
+        Message("user", "a"),
+    ],
+    "<|start|>user<|message|>a<|start|>assistant<|message|>b<|end|>": [
+        Message("user", "a"),
+        Message(A, "b"),
+    ],
+    "<|start|>user<|message|>a<|channel|>final<|message|>b<|end|>": [
+        Message("user", "a"),
+        Message(A, "b", "final"),
+    ],
+    "<|start|>user<|message|>a<|end|><|return|>\n<|end|>": [Message("user", "a")],
+    "<|start|>user<|message|>a<|end|>\n<|start|>user<|message|>b<|end|>": [
+        Message("user", "a"),
+        Message("user", "b"),
+    ],
+    "<|return|>": [Message(A, "")],
+    " ": [Message(A, "")],
+    "<|start|>user<|message|>a<|message|>b<|end|>": [Message("user", "a<|message|>b")],
+    # Headers.
+    "<|start|><|message|>a<|end|>": [Message(A, "a")],
+    "<|start|>to=f.g<|message|>a<|call|>": [Message(A, "a", None, "f.g")],
+    "<|start|>final<|message|>a<|end|>": [Message(A, "a", "final")],
+    "<|start|>assistant<|channel|><|message|>a<|end|>": [Message(A, "a")],
+    "<|start|>assistant<|channel|>analysis<|channel|>final<|message|>a<|end|>": [
+        Message(A, "a", "final")
+    ],
+    "<|start|>assistant<|channel|>commentary?? to=f.g json<|message|>a<|call|>": [
+        Message(A, "a", "commentary", "f.g", "json")
+    ],
+    "<|start|>assistant<|channel|>commentary functions.f<|message|>a<|call|>": [
+        Message(A, "a", "commentary", "functions.f")
+    ],
+    "<|start|>assistant<|channel|>commentary functions.f json<|message|>a<|call|>": [
+        Message(A, "a", "commentary", "functions.f", "json")
+    ],
+    "<|start|>assistant<|channel|>commentary to= f.g<|message|>a<|call|>": [
+        Message(A, "a", "commentary", "f.g")
+    ],
+    "<|start|>assistant to=f.g<|channel|>commentary to=f.h<|message|>a<|call|>": [
+        Message(A, "a", "commentary", "f.g")
+    ],
+    f"<|start|>assistant {JSON}<|channel|>final {JSON}<|message|>a<|end|>": [
+        Message(A, "a", "final", None, JSON)
+    ],
+    "<|start|>assistant well then<|channel|>final<|message|>a<|end|>": [
+        Message(A, "a", "final", None, "then")
+    ],
+    "<|start|>assistant <|reserved_200000|><|message|>a<|end|>": [
+        Message(A, "a", content_type="<|reserved_200000|>")
+    ],
+    "<|start|>assistant<|channel|>commentary<|message|>a<|call|>": [
+        Message(A, "a", "commentary")
+    ],
+}
+
+
+@pytest.mark.parametrize("text", WELL_FORMED)
+def test_a_form_that_models_write_is_read(text: str) -> None:
+    """Some of these openai-harmony misreads or refuses."""
+    (read,) = parse_tokens(tokens_of(text), load_tokenizer())
+
+    assert read.problem is None
+    assert read.message == WELL_FORMED[text]
+
+
+@pytest.mark.parametrize("text", MALFORMED)
+def test_a_malformed_form_has_its_recovery(text: str) -> None:
+    """It is read as docs/harmony.md says, flagged, and keeps its tokens."""
+    tokens = tokens_of(text)
+    read = parse_tokens(tokens, load_tokenizer())
+
+    assert [message.message for message in read] == MALFORMED[text]
+    assert any(message.malformed for message in read)
+    assert [token for message in read for token in message.tokens] == tokens
+
+
+def test_a_message_cut_by_the_token_limit_is_not_malformed() -> None:
+    """It has no token that ended it, and says so."""
+    tokens = tokens_of("<|start|>assistant<|channel|>final<|message|>so fa")
+    (read,) = parse_tokens(tokens, load_tokenizer())
+
+    assert (read.end, read.problem) == (None, None)
+
+
+def test_a_recipient_is_no_special_token_for_spelling_one() -> None:
+    """A tool whose name spells a token is read by its name."""
+    message = Message("tool", "x", name="<|channel|>final")
+    tokens = render_message(message, load_tokenizer())
+
+    assert parse_tokens(tokens, load_tokenizer())[0].message == message
+
+
+def as_rendered(message: Message, functions: bool) -> Message:
+    """The message that can be read back: its content as text, and no "all"."""
+    return replace(
+        message,
+        content="".join(content_text(p, functions=functions) for p in message.parts),
+        recipient=None if message.recipient == "all" else message.recipient,
+    )
+
+
+@settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
+@given(conversations)
+def test_what_was_rendered_is_read_back(conversation: Json) -> None:
+    """Every message of a conversation, and the open header of the next one."""
+    messages = conversation_from_json(conversation)
+    functions = has_functions(messages)
+    *read, following = parse_tokens(
+        render_conversation(messages, load_tokenizer()), load_tokenizer()
+    )
+
+    assert [parsed.message for parsed in read] == [
+        as_rendered(message, functions) for message in drop_old_analysis(messages)
+    ]
+    assert following.tokens == (200006, 173781)
+
+
+STRUCTURE = tokens_of(
+    "<|start|><|channel|><|message|><|end|><|call|><|return|><|constrain|>"
+    "<|endoftext|>assistant user final analysis commentary to=functions.f json\n"
+)
+
+
+def streams(count: int, seed: int) -> Iterator[list[int]]:
+    """Token lists at random: noise, structure, and good ones with mistakes."""
+    random = Random(seed)
+    good = [tokens_of(text) for text in [*WELL_FORMED, *MALFORMED]]
+    for _ in range(count):
+        kind = random.randrange(3)
+        if kind == 0:
+            yield [
+                random.randrange(-1, VOCAB_SIZE + 9) for _ in range(random.randrange(30))
+            ]
+        elif kind == 1:
+            yield random.choices(STRUCTURE, k=random.randrange(40))
+        else:
+            tokens = [token for _ in range(3) for token in random.choice(good)]
+            for _ in range(random.randrange(6)):
+                at = random.randrange(len(tokens))
+                size = random.randrange(3)
+                tokens[at : at + size] = random.choices(STRUCTURE, k=random.randrange(3))
+                tokens = tokens or [9552]
+            yield tokens
+
+
+def check_streams(count: int, seed: int) -> None:
+    """Nothing is raised, and nothing lost: neither tokens nor text."""
+    for tokens in streams(count, seed):
+        role: Role | None = "assistant" if sum(tokens) % 2 else None
+        parser = StreamParser(load_tokenizer(), role=role)
+        deltas = [delta for token in tokens for delta in parser.push(token)]
+        deltas += parser.finish()
+        told = [""] * len(parser.messages)
+        for delta in deltas:
+            assert delta.text
+            told[delta.index] += delta.text
+
+        assert [token for read in parser.messages for token in read.tokens] == tokens
+        assert [read.message.content for read in parser.messages] == told
+
+
+def test_100000_random_and_mutated_streams_are_read() -> None:
+    """Whatever the model writes, nothing is raised and the tokens are all there."""
+    check_streams(100_000, seed=0)

@@ -4,8 +4,23 @@ import datetime
 
 import pytest
 
-from gptoss_mlx.harmony.messages import Message, developer_message, system_message
-from gptoss_mlx.harmony.render import drop_old_analysis, render_conversation
+from gptoss_mlx.errors import HarmonyError
+from gptoss_mlx.harmony.content import content_text
+from gptoss_mlx.harmony.messages import (
+    DeveloperContent,
+    Message,
+    ResponseFormat,
+    SystemContent,
+    Tool,
+    ToolNamespace,
+    developer_message,
+    system_message,
+)
+from gptoss_mlx.harmony.render import (
+    drop_old_analysis,
+    render_conversation,
+    render_for_training,
+)
 from gptoss_mlx.tokenizer import SPECIAL_TOKENS, load_tokenizer
 
 SYSTEM = """\
@@ -23,6 +38,7 @@ QUESTION, THOUGHT, ANSWER = (
     Message("assistant", "Hm.", channel="analysis"),
     Message("assistant", "So.", channel="final"),
 )
+TURN = [QUESTION, THOUGHT, ANSWER]
 
 
 def test_a_conversation_renders_as_harmony_has_it() -> None:
@@ -56,17 +72,91 @@ def test_structure_is_made_of_special_tokens() -> None:
     assert tokens[-3:] == [200007, 200006, 173781]
 
 
-@pytest.mark.parametrize("role", ["user", "developer", "system", "assistant"])
-def test_content_cannot_write_structure(role: str) -> None:
-    """Content that spells special tokens adds none to the prompt."""
+def everywhere(text: str) -> list[Message]:
+    """A message in every role, with the text wherever a text can stand."""
+    schema = {"type": "object", "description": text, "properties": {text: {"title": text}}}
+    tools = (ToolNamespace(text, (Tool(text, text, schema),), text),)
+    formats = (ResponseFormat(text, {text: text}, text),)
+    return [
+        Message("system", SystemContent(text, "low", text, text, (text,), True, tools)),
+        Message("system", text),
+        Message("developer", DeveloperContent(text, tools, formats)),
+        Message("developer", text),
+        Message("user", (text, text), name=text),
+        Message("assistant", text, text, text, f"<|constrain|>{text}"),
+        Message("assistant", text, text, text, text.removeprefix("<|constrain|>")),
+        Message("tool", text, text, text, name=text),
+    ]
+
+
+@pytest.mark.parametrize("spelled", [*list(SPECIAL_TOKENS)[:12], "".join(SPECIAL_TOKENS)])
+def test_text_cannot_write_structure(spelled: str) -> None:
+    """Text that spells special tokens adds none, in any role and any place of it."""
     tokenizer = load_tokenizer()
 
-    def structure(content: str) -> list[int]:
-        message = Message(role, content)  # type: ignore[arg-type]
-        tokens = render_conversation([message], tokenizer)
+    def structure(text: str) -> list[int]:
+        tokens = render_conversation(everywhere(text), tokenizer, drop=False)
         return [token for token in tokens if tokenizer.is_special(token)]
 
-    assert structure("".join(SPECIAL_TOKENS)) == structure("hello")
+    assert structure(spelled) == structure("hello")
+
+
+def test_a_response_format_ends_the_developer_message() -> None:
+    """After the tools, with its schema on one line."""
+    schema = {"type": "object", "properties": {"é": {"type": "string"}}}
+    message = developer_message(
+        "Be brief.",
+        (Tool("f", "Does it."),),
+        (ResponseFormat("shopping_list", schema, "What\nto buy."),),
+    )
+
+    assert message.content == DeveloperContent(
+        "Be brief.",
+        (ToolNamespace("functions", (Tool("f", "Does it."),)),),
+        (ResponseFormat("shopping_list", schema, "What\nto buy."),),
+    )
+    assert content_text(message.parts[0]).endswith(
+        "} // namespace functions\n\n# Response Formats\n\n## shopping_list\n\n"
+        '// What\n// to buy.\n{"type":"object","properties":{"é":{"type":"string"}}}'
+    )
+
+
+def test_training_keeps_the_reasoning_of_the_last_turn_alone() -> None:
+    """What is to be learned is reasoning and answer; earlier reasoning is not seen."""
+    tokenizer = load_tokenizer()
+    turn = [QUESTION, THOUGHT, ANSWER]
+    tokens = render_for_training([*turn, *turn], tokenizer)
+
+    assert tokenizer.decode(tokens) == (
+        "<|start|>user<|message|>Why?<|end|>"
+        "<|start|>assistant<|channel|>final<|message|>So.<|end|>"
+        "<|start|>user<|message|>Why?<|end|>"
+        "<|start|>assistant<|channel|>analysis<|message|>Hm.<|end|>"
+        "<|start|>assistant<|channel|>final<|message|>So.<|return|>"
+    )
+
+
+def test_dropped_tools_are_still_told_of() -> None:
+    """A developer's tools count for the system message, whatever is dropped."""
+    messages = [system_message(), developer_message(None, (Tool("f", ""),)), *TURN]
+
+    assert "Calls to these tools" in load_tokenizer().decode(
+        render_conversation(messages, load_tokenizer())
+    )
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        (Message("tool", "x"), "must have a name"),
+        (Message("user", SystemContent()), "must stand in a message of role 'system'"),
+        (Message("system", DeveloperContent()), "of role 'developer'"),
+    ],
+)
+def test_a_message_that_cannot_be_written_is_refused(message: Message, said: str) -> None:
+    """As openai-harmony refuses it, and before the model sees anything."""
+    with pytest.raises(HarmonyError, match=said):
+        render_conversation([message], load_tokenizer())
 
 
 def test_reasoning_before_an_answer_is_dropped() -> None:

@@ -1,0 +1,212 @@
+"""The header of a message: role, channel, recipient and content type.
+
+A model writes headers in more forms than the reference reads. Here each has a meaning;
+docs/harmony.md lists them.
+
+Source: https://github.com/openai/harmony/blob/main/docs/format.md
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from gptoss_mlx.harmony.messages import CHANNELS, ROLES, Role
+from gptoss_mlx.tokenizer import SPECIAL_TOKENS, Tokenizer
+
+__all__ = ["Header", "read_cut_header", "read_header"]
+
+CHANNEL = SPECIAL_TOKENS["<|channel|>"]
+CONSTRAIN = SPECIAL_TOKENS["<|constrain|>"]
+
+WHITESPACE = re.compile(r"[ \t\n\r\f]+")
+# What may be called without "to=" before it: nothing else looks like this.
+CALLABLE = re.compile(r"functions\.\S+|browser\.\S+|python")
+CUT_RECIPIENT = re.compile(r"\s*to=([\w.-]+)")
+CUT_TYPE = re.compile(r"\s*(<\|constrain\|>\s*\w+)")
+CUT_BARE_TYPE = re.compile(r"\s+(json|code)\b\s*")
+
+
+@dataclass(slots=True)
+class Header:
+    """What a header says.
+
+    Attributes:
+        problems: How it departs from the form that is rendered. Empty: it does not.
+        rest: Text after the header where ``<|message|>`` is missing.
+    """
+
+    role: Role = "assistant"
+    name: str | None = None
+    channel: str | None = None
+    recipient: str | None = None
+    content_type: str | None = None
+    problems: list[str] = field(default_factory=list)
+    rest: str = ""
+
+
+def read_header(
+    tokens: Sequence[int], tokenizer: Tokenizer, *, role: Role | None
+) -> Header:
+    """Read what stands between ``<|start|>`` and ``<|message|>``.
+
+    Args:
+        tokens: Any ids. Nothing is raised.
+        tokenizer: The model's vocabulary.
+        role: Where the prompt has named it already. None: the header does.
+    """
+    header = Header()
+    sections = _sections(tokens, tokenizer, header)
+    first = _words(sections[0][1])
+    words = _read_role(header, first, role, alone=len(sections) == 1)
+    for special, text in sections[1:]:
+        found = _words(text)
+        value = found[0] if found else ""
+        if special == CHANNEL:
+            if header.channel is not None:
+                header.problems.append(
+                    f"two channels, of which the first was {header.channel!r}"
+                )
+            header.channel = _channel(value, header)
+        else:
+            if header.content_type is not None:
+                header.problems.append(f"a second content type, {value!r}")
+            else:
+                header.content_type = f"<|constrain|>{value}"
+        words += found[1:]
+    _read_words(header, words)
+    return header
+
+
+def read_cut_header(
+    tokens: Sequence[int], tokenizer: Tokenizer, *, role: Role | None
+) -> Header:
+    """Read a header that ``<|message|>`` never ended: what follows it is content.
+
+    Args:
+        tokens: Any ids. Nothing is raised.
+        tokenizer: The model's vocabulary.
+        role: As in ``read_header``.
+    """
+    header = Header(role=role or "assistant")
+    at = tokens.index(CHANNEL) if CHANNEL in tokens else len(tokens)
+    text = tokenizer.decode(tokens[:at])
+    word = text.split(maxsplit=1)[0] if text.strip() else ""
+    if word == role or (role is None and word in ROLES):
+        header.role = next(known for known in ROLES if known == word)
+        text = text.lstrip().removeprefix(word)
+    header.rest = text
+    _cut_recipient(header)
+    if at < len(tokens):
+        # Words before the channel have no place in a header, and are no answer.
+        if header.rest.strip():
+            header.problems.append(f"unexpected words in the header: {header.rest!r}")
+        header.rest = tokenizer.decode(tokens[at + 1 :])
+        for channel in CHANNELS:
+            if header.rest.lstrip().startswith(channel):
+                header.channel = channel
+                header.rest = header.rest.lstrip().removeprefix(channel)
+                break
+        _cut_recipient(header)
+    if match := CUT_TYPE.match(header.rest):
+        header.content_type = "".join(match[1].split())
+        header.rest = header.rest[match.end() :]
+    elif header.recipient and (match := CUT_BARE_TYPE.match(header.rest)):
+        header.content_type = match[1]
+        header.rest = header.rest[match.end() :]
+    return header
+
+
+def _cut_recipient(header: Header) -> None:
+    if match := CUT_RECIPIENT.match(header.rest):
+        header.recipient = header.recipient or match[1]
+        header.rest = header.rest[match.end() :]
+
+
+def _sections(
+    tokens: Sequence[int], tokenizer: Tokenizer, header: Header
+) -> list[tuple[int | None, str]]:
+    """Split at ``<|channel|>`` and ``<|constrain|>``: each with the text after it."""
+    sections: list[tuple[int | None, list[int]]] = [(None, [])]
+    for token in tokens:
+        if token in (CHANNEL, CONSTRAIN):
+            sections.append((token, []))
+        else:
+            if tokenizer.is_special(token):
+                shown = tokenizer.decode([token])
+                if (problem := f"{shown} in the header") not in header.problems:
+                    header.problems.append(problem)
+            sections[-1][1].append(token)
+    return [(special, tokenizer.decode(text)) for special, text in sections]
+
+
+def _read_role(
+    header: Header, words: list[str], role: Role | None, *, alone: bool
+) -> list[str]:
+    """Read the role; return the words after it."""
+    if role is not None:
+        header.role = role
+        return words[1:] if words[:1] == [role] else words
+    if not words or words[0].startswith("to="):
+        header.problems.append("no role")
+        return words
+    word = words[0]
+    before, colon, name = word.partition(":")
+    for known in ROLES:
+        if known != "tool" and before == known:
+            header.role = known
+            header.name = name if colon else None
+            return words[1:]
+    if word in CHANNELS and alone:
+        header.channel = word
+        header.problems.append("a channel in place of the role")
+        return words[1:]
+    header.role, header.name = "tool", word
+    return words[1:]
+
+
+def _channel(word: str, header: Header) -> str | None:
+    if not word:
+        header.problems.append("<|channel|> without a channel")
+        return header.channel
+    for known in CHANNELS:
+        after = word.removeprefix(known)
+        # "commentary??" is commentary; "finale" would be a channel of its own.
+        if after != word and after and not after[0].isalnum():
+            header.problems.append(f"{word!r} in place of the channel")
+            return known
+    return word
+
+
+def _read_words(header: Header, words: list[str]) -> None:
+    """Read the recipient, and a content type without ``<|constrain|>``."""
+    others: list[str] = []
+    words = list(words)
+    while words:
+        word = words.pop(0)
+        if not word.startswith("to="):
+            others.append(word)
+            continue
+        recipient = word.removeprefix("to=")
+        if not recipient:
+            header.problems.append('a space after "to="')
+            recipient = words.pop(0) if words else ""
+        if header.recipient is not None:
+            header.problems.append(f"a second recipient, {recipient!r}")
+        elif recipient:
+            header.recipient = recipient
+    for word in others:
+        if header.recipient is None and CALLABLE.fullmatch(word):
+            header.recipient = word
+            others.remove(word)
+            header.problems.append('a recipient without "to="')
+            break
+    if others and header.content_type is None:
+        header.content_type = others.pop()
+    if others:
+        header.problems.append(f"unexpected words in the header: {' '.join(others)!r}")
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in WHITESPACE.split(text) if word]
