@@ -208,7 +208,7 @@ class PromptCache:
     @property
     def nbytes(self) -> int:
         """Bytes of memory, checkpoints included."""
-        layers = sum(array.nbytes for layer in self.layers for array in layer.arrays)
+        layers = sum(array.nbytes for layer in self.layers for array in layer.state)
         return layers + sum(point.nbytes for point in self.checkpoints)
 
     @property
