@@ -68,7 +68,7 @@ def save_cache(cache: PromptCache, model: Model, path: Path) -> None:
             window = layer.window_at(len(tokens))
             keys, values = window.keys, window.values
         else:
-            keys, values = (array[:, :, : len(tokens)] for array in layer.arrays)
+            keys, values = (array[:, :, : len(tokens)] for array in layer.state)
         arrays[f"layers.{i}.keys"], arrays[f"layers.{i}.values"] = keys, values
     for j, point in enumerate(cache.checkpoints):
         for i, window in enumerate(point.windows):
@@ -193,7 +193,7 @@ def _fill(cache: PromptCache, arrays: dict[str, mx.array], about: dict[str, Any]
             for i in range(sliding)
         )
         cache.checkpoints.append(Checkpoint(first, offset, tuple(windows)))
-    mx.eval(*(array for layer in cache.layers for array in layer.arrays))
+    mx.eval(*(array for layer in cache.layers for array in layer.state))
 
 
 def _bytes(text: str) -> mx.array:
