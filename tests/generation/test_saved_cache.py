@@ -36,10 +36,10 @@ def model(case: Case, released: dict[Case, Path]) -> Model:
 
 @pytest.fixture
 def cache(model: Model) -> PromptCache:
-    """A prompt of 254 tokens and an answer of 400."""
+    """A prompt of 254 tokens and an answer of 300."""
     cache = PromptCache(model, boundaries=frozenset({START, END}))
     cache.read(cache.begin(PROMPT))
-    for token in TEXT[:400]:
+    for token in TEXT[:300]:
         mx.eval(cache.step(mx.array([token])))
         cache.record(token)
     return cache
@@ -48,7 +48,7 @@ def cache(model: Model) -> PromptCache:
 @pytest.mark.parametrize(
     ("prompt", "reused"),
     [
-        ([*PROMPT, *TEXT[:400], START, 5], 654),  # goes on
+        ([*PROMPT, *TEXT[:300], START, 5], 554),  # goes on
         ([*PROMPT, 5, 6], 254),  # the answer is dropped: from a checkpoint
         ([*PROMPT[:202], 5, 6], 202),  # and further back
         ([5, 6], 0),
@@ -78,8 +78,8 @@ def test_what_was_not_recorded_is_not_saved(
 
     loaded = load_cache(tmp_path / "chat", model)
 
-    assert loaded.tokens == cache.tokens == [*PROMPT, *TEXT[:400]]
-    assert [layer.offset for layer in loaded.layers] == [654] * 4
+    assert loaded.tokens == cache.tokens == [*PROMPT, *TEXT[:300]]
+    assert [layer.offset for layer in loaded.layers] == [554] * 4
     assert loaded.turn_start == cache.turn_start == len(PROMPT)
     assert [path.name for path in tmp_path.iterdir()] == ["chat"]
 
