@@ -182,16 +182,15 @@ def _channel(word: str, header: Header) -> str | None:
 def _read_words(header: Header, words: list[str]) -> None:
     """Read the recipient, and a content type without ``<|constrain|>``."""
     others: list[str] = []
-    words = list(words)
-    while words:
-        word = words.pop(0)
+    following = iter(words)
+    for word in following:
         if not word.startswith("to="):
             others.append(word)
             continue
         recipient = word.removeprefix("to=")
         if not recipient:
             header.problems.append('a space after "to="')
-            recipient = words.pop(0) if words else ""
+            recipient = next(following, "")
         if header.recipient is not None:
             header.problems.append(f"a second recipient, {recipient!r}")
         elif recipient:

@@ -25,6 +25,9 @@ MESSAGE = SPECIAL_TOKENS["<|message|>"]
 END = SPECIAL_TOKENS["<|end|>"]
 CALL = SPECIAL_TOKENS["<|call|>"]
 
+MAX_PROBLEM = 500
+"""Characters of a message's problem. What was meant is in its tokens."""
+
 
 @dataclass(frozen=True, slots=True)
 class Delta:
@@ -204,7 +207,9 @@ class StreamParser:
             header.content_type,
             header.name,
         )
-        problem = "; ".join(self._problems + header.problems) or None
+        problem = "; ".join(dict.fromkeys(self._problems + header.problems)) or None
+        if problem is not None and len(problem) > MAX_PROBLEM:
+            problem = f"{problem[:MAX_PROBLEM]}…"
         self.messages.append(ParsedMessage(message, tuple(self._tokens), end, problem))
         self._begin()
         return deltas

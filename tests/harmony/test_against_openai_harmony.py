@@ -50,24 +50,13 @@ def check_conversation(library: openai_harmony.HarmonyEncoding, conversation: Js
         json.dumps(conversation_to_json(drop_old_analysis(messages)))
     )
     expected = library.render_conversation_for_completion(kept, role, KEEP)
-    if has_functions(other) == has_functions(kept):
-        assert render_conversation(messages, tokenizer) == expected
+    assert render_conversation(messages, tokenizer) == expected
     # Where one turn is all there is, both know the same rule.
     finals = [i for i, message in enumerate(messages) if message.channel == "final"]
     assistants = [i for i, m in enumerate(messages) if m.role == "assistant"]
     if len(finals) == 1 and finals == assistants[-1:]:
         expected = library.render_conversation_for_completion(other, role, DROP)
         assert render_conversation(messages, tokenizer) == expected
-
-
-def has_functions(conversation: openai_harmony.Conversation) -> bool:
-    """Whether the library tells the system message of functions."""
-    return any(
-        part.tools and "functions" in part.tools and part.tools["functions"].tools
-        for message in conversation
-        for part in message.content
-        if isinstance(part, openai_harmony.DeveloperContent)
-    )
 
 
 @some

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from random import Random
@@ -358,6 +359,21 @@ def check_streams(count: int, seed: int) -> None:
 
         assert [token for read in parser.messages for token in read.tokens] == tokens
         assert [read.message.content for read in parser.messages] == told
+
+
+@pytest.mark.parametrize(
+    "unit",
+    ["<|start|>", "<|end|>", "<|channel|>final", "<|constrain|>json", " to=", " x", " "],
+)
+def test_a_loop_of_one_thing_is_read_in_no_time(unit: str) -> None:
+    """A model that repeats itself in a header neither stalls the reader nor floods it."""
+    tokens = tokens_of(f"<|start|>assistant{unit * 30_000}<|message|>a<|end|>")
+    began = time.perf_counter()
+    read = parse_tokens(tokens, load_tokenizer())
+
+    assert time.perf_counter() - began < 5
+    assert sum(len(message.tokens) for message in read) == len(tokens)
+    assert all(len(message.problem or "") < 1000 for message in read)
 
 
 def test_100000_random_and_mutated_streams_are_read() -> None:
