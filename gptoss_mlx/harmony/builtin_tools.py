@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gptoss_mlx.harmony.messages import Tool, ToolNamespace
+from gptoss_mlx.harmony.messages import ToolDescription, ToolNamespace
 
 __all__ = ["BROWSER", "PYTHON"]
 
@@ -21,7 +21,7 @@ def _number(default: int) -> dict[str, Any]:
 BROWSER = ToolNamespace(
     "browser",
     (
-        Tool(
+        ToolDescription(
             "search",
             "Searches for information related to `query` and displays `topn` results.",
             {
@@ -30,7 +30,7 @@ BROWSER = ToolNamespace(
                 "required": ["query"],
             },
         ),
-        Tool(
+        ToolDescription(
             "open",
             "Opens the link `id` from the page indicated by `cursor` starting at line "
             "number `loc`, showing `num_lines` lines.\n"
@@ -53,7 +53,7 @@ BROWSER = ToolNamespace(
                 },
             },
         ),
-        Tool(
+        ToolDescription(
             "find",
             "Finds exact matches of `pattern` in the current page, or the page given by "
             "`cursor`.",

@@ -17,7 +17,7 @@ from gptoss_mlx.harmony.messages import (
     Message,
     ResponseFormat,
     SystemContent,
-    Tool,
+    ToolDescription,
     ToolNamespace,
 )
 
@@ -181,9 +181,9 @@ def _namespaces(place: _Place) -> tuple[ToolNamespace, ...]:
     return tuple(namespaces)
 
 
-def _tool(place: _Place) -> Tool:
+def _tool(place: _Place) -> ToolDescription:
     parameters = place["parameters"]
-    return Tool(
+    return ToolDescription(
         place["name"].text(),
         place["description"].text(),
         None if parameters.value is None else parameters.object(),

@@ -6,7 +6,7 @@ Source: https://cookbook.openai.com/articles/openai-harmony
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -21,8 +21,9 @@ __all__ = [
     "ResponseFormat",
     "Role",
     "SystemContent",
-    "Tool",
+    "ToolDescription",
     "ToolNamespace",
+    "channel_text",
     "developer_message",
     "system_message",
 ]
@@ -39,7 +40,7 @@ CHANNELS = ("analysis", "commentary", "final")
 
 
 @dataclass(frozen=True, slots=True)
-class Tool:
+class ToolDescription:
     """A function that the model may call.
 
     Attributes:
@@ -61,7 +62,7 @@ class ToolNamespace:
     """
 
     name: str
-    tools: tuple[Tool, ...] = ()
+    tools: tuple[ToolDescription, ...] = ()
     description: str | None = None
 
 
@@ -161,9 +162,26 @@ def system_message(
 
 def developer_message(
     instructions: str | None = None,
-    functions: tuple[Tool, ...] = (),
+    functions: tuple[ToolDescription, ...] = (),
     response_formats: tuple[ResponseFormat, ...] = (),
 ) -> Message:
     """Make the developer message: instructions, and functions that may be called."""
     tools = (ToolNamespace("functions", functions),) if functions else ()
     return Message("developer", DeveloperContent(instructions, tools, response_formats))
+
+
+def channel_text(messages: Iterable[Message], channel: str) -> str:
+    """Put the assistant's texts on a channel together; calls are left out.
+
+    Returns:
+        The texts, with an empty line between two; empty if there are none.
+    """
+    return "\n\n".join(
+        message.content
+        for message in messages
+        if message.role == "assistant"
+        and message.channel == channel
+        and message.recipient is None
+        and isinstance(message.content, str)
+        and message.content
+    )

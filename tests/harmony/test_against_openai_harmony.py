@@ -6,6 +6,7 @@ import json
 
 import openai_harmony
 import pytest
+from harmony_round_trip import check_read_back
 from harmony_strategies import Json, conversations, dumped, schemas
 from hypothesis import HealthCheck, given, settings
 from openai_harmony import RenderConversationConfig
@@ -35,7 +36,7 @@ def theirs(conversation: Json) -> openai_harmony.Conversation:
 
 
 def check_conversation(library: openai_harmony.HarmonyEncoding, conversation: Json) -> None:
-    """Compare every way to render."""
+    """Compare every way to render, and read what was rendered."""
     tokenizer = load_tokenizer()
     other = theirs(conversation)
     messages = conversation_from_json(json.loads(dumped(conversation)))
@@ -58,13 +59,18 @@ def check_conversation(library: openai_harmony.HarmonyEncoding, conversation: Js
         expected = library.render_conversation_for_completion(other, role, DROP)
         assert render_conversation(messages, tokenizer) == expected
 
+    check_read_back(messages)
+
 
 @some
 @given(conversation=conversations)
 def test_conversations_have_the_library_s_tokens(
     library: openai_harmony.HarmonyEncoding, conversation: Json
 ) -> None:
-    """For completion and training, with nothing dropped and with the documented rule."""
+    """For completion and training, with nothing dropped and with the documented rule.
+
+    The same conversations are read back from these tokens.
+    """
     check_conversation(library, conversation)
 
 

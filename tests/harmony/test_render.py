@@ -11,7 +11,7 @@ from gptoss_mlx.harmony.messages import (
     Message,
     ResponseFormat,
     SystemContent,
-    Tool,
+    ToolDescription,
     ToolNamespace,
     developer_message,
     system_message,
@@ -75,7 +75,7 @@ def test_structure_is_made_of_special_tokens() -> None:
 def everywhere(text: str) -> list[Message]:
     """A message in every role, with the text wherever a text can stand."""
     schema = {"type": "object", "description": text, "properties": {text: {"title": text}}}
-    tools = (ToolNamespace(text, (Tool(text, text, schema),), text),)
+    tools = (ToolNamespace(text, (ToolDescription(text, text, schema),), text),)
     formats = (ResponseFormat(text, {text: text}, text),)
     return [
         Message("system", SystemContent(text, "low", text, text, (text,), True, tools)),
@@ -106,13 +106,13 @@ def test_a_response_format_ends_the_developer_message() -> None:
     schema = {"type": "object", "properties": {"é": {"type": "string"}}}
     message = developer_message(
         "Be brief.",
-        (Tool("f", "Does it."),),
+        (ToolDescription("f", "Does it."),),
         (ResponseFormat("shopping_list", schema, "What\nto buy."),),
     )
 
     assert message.content == DeveloperContent(
         "Be brief.",
-        (ToolNamespace("functions", (Tool("f", "Does it."),)),),
+        (ToolNamespace("functions", (ToolDescription("f", "Does it."),)),),
         (ResponseFormat("shopping_list", schema, "What\nto buy."),),
     )
     assert content_text(message.parts[0]).endswith(
@@ -138,7 +138,11 @@ def test_training_keeps_the_reasoning_of_the_last_turn_alone() -> None:
 
 def test_dropped_tools_are_still_told_of() -> None:
     """A developer's tools count for the system message, whatever is dropped."""
-    messages = [system_message(), developer_message(None, (Tool("f", ""),)), *TURN]
+    messages = [
+        system_message(),
+        developer_message(None, (ToolDescription("f", ""),)),
+        *TURN,
+    ]
 
     assert "Calls to these tools" in load_tokenizer().decode(
         render_conversation(messages, load_tokenizer())
