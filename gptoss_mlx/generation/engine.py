@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -67,7 +67,7 @@ def generate(
     cache: PromptCache | None = None,
     chunk_tokens: int = 512,
     progress: Progress | None = None,
-) -> Iterator[GeneratedToken]:
+) -> Generator[GeneratedToken]:
     """Continue ``prompt``, one token at a time.
 
     While the caller looks at a token, the next one is already being computed.
@@ -131,7 +131,7 @@ def _generate(
     ends: _Ends,
     chunk_tokens: int,
     progress: Progress | None,
-) -> Iterator[GeneratedToken]:
+) -> Generator[GeneratedToken]:
     cache = steps.cache
     rest = cache.begin(prompt)
     begun = cache.begun

@@ -21,8 +21,7 @@ from gptoss_mlx.tokenizer import SPECIAL_TOKENS
 __all__ = [
     "LogitsProcessor",
     "Sampler",
-    "SamplingDefaults",
-    "default_sampler",
+    "Sampling",
     "keep_likely",
     "make_logits_processors",
     "make_sampler",
@@ -39,13 +38,14 @@ FIRST_SPECIAL = min(SPECIAL_TOKENS.values())
 
 
 @dataclass(frozen=True, slots=True)
-class SamplingDefaults:
-    """What a model's folder asks for.
+class Sampling:
+    """How tokens are drawn: the arguments of the factories below, together.
 
     Attributes:
         temperature: 0 always takes the likeliest token.
         top_k: 0 is all.
         repetition_penalty: 1 is none.
+        seed: The same seed draws the same tokens. None: a new one.
     """
 
     temperature: float = 1.0
@@ -53,6 +53,7 @@ class SamplingDefaults:
     top_k: int = 0
     min_p: float = 0.0
     repetition_penalty: float = 1.0
+    seed: int | None = None
 
 
 def make_sampler(
@@ -218,7 +219,7 @@ def _add_bias(bias: Mapping[int, float]) -> LogitsProcessor:
     return process
 
 
-def read_sampling_defaults(folder: Path) -> SamplingDefaults:
+def read_sampling_defaults(folder: Path) -> Sampling:
     """Read what a model folder's generation_config.json asks for.
 
     ``do_sample: false`` takes the likeliest token. A temperature or top_p that is not
@@ -230,7 +231,7 @@ def read_sampling_defaults(folder: Path) -> SamplingDefaults:
     """
     path = folder / "generation_config.json"
     if not path.is_file():
-        return SamplingDefaults()
+        return Sampling()
     keys = read_json_object(path)
 
     def number(
@@ -255,7 +256,7 @@ def read_sampling_defaults(folder: Path) -> SamplingDefaults:
             raise ConfigError(f"{path}: {name} must be {rule} but is {value!r}.")
         return value
 
-    defaults = SamplingDefaults(
+    defaults = Sampling(
         temperature=number("temperature", 1.0, "a number of 0 or more"),
         top_p=number("top_p", 1.0, "a number over 0 and at most 1", most=1),
         top_k=int(number("top_k", 0, "a whole number of 0 or more", whole=True)),
@@ -263,21 +264,8 @@ def read_sampling_defaults(folder: Path) -> SamplingDefaults:
         repetition_penalty=number("repetition_penalty", 1.0, "a number over 0"),
     )
     if keys.get("do_sample") is False:
-        return SamplingDefaults(0.0, repetition_penalty=defaults.repetition_penalty)
+        return Sampling(0.0, repetition_penalty=defaults.repetition_penalty)
     return defaults
-
-
-def default_sampler(folder: Path, *, seed: int | None = None) -> Sampler:
-    """Make the sampler that a model folder's generation_config.json asks for.
-
-    Raises:
-        ConfigError: The file is no JSON object, or a value is out of its range.
-        StorageError: It cannot be read.
-    """
-    asked = read_sampling_defaults(folder)
-    return make_sampler(
-        asked.temperature, asked.top_p, top_k=asked.top_k, min_p=asked.min_p, seed=seed
-    )
 
 
 def _check_filters(where: str, top_p: float, top_k: int, min_p: float) -> None:

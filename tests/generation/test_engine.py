@@ -330,7 +330,7 @@ def test_an_answer_that_was_closed_leaves_the_cache_usable() -> None:
     cache = PromptCache(model)
     steps = generate(model, [1, 2], sampler=GREEDY, cache=cache)
     next(steps)
-    steps.close()  # type: ignore[attr-defined]
+    steps.close()
 
     again = generate(model, [1, 2, 5], sampler=GREEDY, max_tokens=3, cache=cache)
 
