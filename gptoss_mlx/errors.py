@@ -25,6 +25,8 @@
     + SavedCacheError
   - ContextError
   - HarmonyError
+  - ToolError
+  - AnswerError
 
 A message states the rule and then what was found. A hint is the next command, with the
 user's own values where they are known.
@@ -38,6 +40,7 @@ from contextlib import contextmanager
 from os import PathLike
 
 __all__ = [
+    "AnswerError",
     "CacheError",
     "CheckpointError",
     "ConfigError",
@@ -59,6 +62,7 @@ __all__ = [
     "StorageError",
     "TensorDtypeError",
     "TensorShapeError",
+    "ToolError",
     "UnexpectedTensorError",
     "UnfinishedError",
     "UnsupportedModelError",
@@ -256,6 +260,18 @@ class HarmonyError(GptOssError):
     """A conversation, or a list of token ids, is not in the form that harmony has."""
 
     hint = "See the form of the file: gptoss-mlx harmony render --help"
+
+
+class ToolError(GptOssError):
+    """A tool cannot answer a call as the model made it."""
+
+    hint = "Show the model the message: it may call again."
+
+
+class AnswerError(GptOssError):
+    """A question got no whole answer."""
+
+    hint = "Ask again."
 
 
 _WRONG_PATH = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP)

@@ -21,6 +21,7 @@ CHAIN = [
     "harmony",
     "library",
     "tools",
+    "runner",
     "bench",
     "cli",
 ]
@@ -35,8 +36,8 @@ BESIDE = {
     "convert": "checkpoint",
     "demo": "checkpoint",
     "sharing": "checkpoint",
-    "chat": "tools",
-    "server": "tools",
+    "chat": "runner",
+    "server": "runner",
 }
 ALSO = {("memory.plan", "memory.device")}
 

@@ -14,6 +14,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 # What --help must not wait for.
 HEAVY = {
     "huggingface_hub",
+    "jsonschema",
     "mlx",
     "mlx_lm",
     "numpy",

@@ -1,0 +1,1 @@
+"""Tools that a model may call, and the loop in which it does."""
