@@ -17,7 +17,15 @@ from gptoss_mlx.errors import (
 )
 from gptoss_mlx.files import read_json_object
 
-__all__ = ["StoredModel", "home", "model_size", "models", "models_folder", "resolve"]
+__all__ = [
+    "StoredModel",
+    "default_model",
+    "home",
+    "model_size",
+    "models",
+    "models_folder",
+    "resolve",
+]
 
 # By num_hidden_layers and num_local_experts.
 _SIZES = {(24, 32): "20b", (36, 128): "120b"}
@@ -48,6 +56,11 @@ class StoredModel:
     experts: int | None = None
     problem: str | None = None
     unfinished: bool = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether it can be opened, as far as can be told without reading weights."""
+        return self.problem is None and not self.unfinished
 
 
 def home() -> Path:
@@ -90,7 +103,7 @@ def models() -> list[StoredModel]:
     return [_describe(path) for path in found if not path.name.startswith(".")]
 
 
-def resolve(name_or_path: str | Path) -> Path:
+def resolve(name_or_path: str | os.PathLike[str]) -> Path:
     """Find a model's folder.
 
     Args:
@@ -124,6 +137,20 @@ def resolve(name_or_path: str | Path) -> Path:
     )
 
 
+def default_model() -> StoredModel | None:
+    """Return the model that is meant where none is named: gpt-oss-20b, or else -120b.
+
+    Raises:
+        StorageError: The store cannot be listed.
+    """
+    ready = [model for model in models() if model.ready]
+    for size in _SIZES.values():
+        ours = [model for model in ready if model.size == size]
+        if ours:
+            return min(ours, key=_preference)
+    return None
+
+
 def _expanded(path: str) -> Path:
     """Replace a leading ~; where that user is unknown, it is a name like any other."""
     return Path(os.path.expanduser(path))  # noqa: PTH111 - Path's own raises then
@@ -138,11 +165,12 @@ def _choose(name: str, stored: list[StoredModel]) -> StoredModel | None:
         model for model in whole if model.problem is None and _matches(model.name, name)
     ]
 
-    def preference(model: StoredModel) -> int:
-        known = model.recipe in _PREFERRED
-        return _PREFERRED.index(model.recipe or "") if known else len(_PREFERRED)
+    return min(matching, key=_preference, default=None)
 
-    return min(matching, key=preference, default=None)
+
+def _preference(model: StoredModel) -> int:
+    known = model.recipe in _PREFERRED
+    return _PREFERRED.index(model.recipe or "") if known else len(_PREFERRED)
 
 
 def _matches(stored: str, name: str) -> bool:

@@ -179,6 +179,28 @@ def test_a_short_name_passes_over_what_is_broken(folder: Path) -> None:
     assert store.resolve("20b") == folder / "gpt-oss-20b-exact"
 
 
+def test_where_no_model_is_named(folder: Path) -> None:
+    """gpt-oss-20b is meant, or else -120b, and nothing that is broken."""
+    put(folder, "another")
+    assert store.default_model() is None
+
+    sizes = {"large": (36, 128), "small": (24, 32)}
+    for name, (layers, experts) in sizes.items():
+        config = put(folder, name) / "config.json"
+        text = json.loads(config.read_text())
+        text |= {"num_hidden_layers": layers, "num_local_experts": experts}
+        text["layer_types"] = ["sliding_attention", "full_attention"] * (layers // 2)
+        config.write_text(json.dumps(text))
+        model = store.default_model()
+        assert model is not None
+        assert model.name == name
+
+    (folder / "small" / "config.json").unlink()
+    model = store.default_model()
+    assert model is not None
+    assert model.name == "large"
+
+
 def test_a_folder(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A path is taken as it is; a plain word means the store first."""
     (tmp_path / "work" / "demo").mkdir(parents=True)

@@ -74,7 +74,7 @@ def test_a_folder_quantized_by_mlx_lm(bits: int, tmp_path: Path) -> None:
 def test_load_model_is_exported_without_importing_mlx_first() -> None:
     """The package's public names are these."""
     assert gptoss_mlx.load_model is load_model
-    assert gptoss_mlx.__all__ == ["__version__", "load_model"]
+    assert gptoss_mlx.__all__ == ["__version__", "load", "load_model"]
     with pytest.raises(AttributeError, match="no attribute 'missing'"):
         _ = gptoss_mlx.missing
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from gptoss_mlx.chat import model_choice
-from gptoss_mlx.chat.model_choice import demo_folder, model_folder
 from gptoss_mlx.convert import verify_checkpoint
 from gptoss_mlx.errors import DataError, ModelNotFoundError, NoCheckpointError
+from gptoss_mlx.runner import model_choice
+from gptoss_mlx.runner.model_choice import demo_folder, model_folder
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -27,11 +28,14 @@ SOURCE_PREFIX = "gptoss-mlx-demo-"
 SOURCE = SOURCE_PREFIX + DEMO_SHA256[:16]
 
 
-def model_folder(name: str, say: Callable[[str], None]) -> Path:
-    """Find a model by name or path; make the demo model if that is asked for.
+def model_folder(
+    name_or_path: str | os.PathLike[str] | None, say: Callable[[str], None]
+) -> Path:
+    """Find a model; make the demo model if that is asked for.
 
     Args:
-        name: As for ``store.resolve``.
+        name_or_path: As for ``store.resolve``. None: gpt-oss-20b or else -120b if one of
+            them is in the store, and else the demo model.
         say: Hears a line about anything that takes over a second.
 
     Raises:
@@ -39,6 +43,10 @@ def model_folder(name: str, say: Callable[[str], None]) -> Path:
         DataError: The demo model in the package was changed.
         StorageError: The demo model cannot be written.
     """
+    if name_or_path is None:
+        model = store.default_model()
+        return demo_folder(say) if model is None else model.path
+    name = os.fspath(name_or_path)
     return demo_folder(say) if name == DEMO else store.resolve(name)
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from tiny_checkpoint import write_tiny_checkpoint
 
-from gptoss_mlx.chat.model_choice import demo_folder
-from gptoss_mlx.chat.opening import open_tokens
-from gptoss_mlx.chat.session import Session, TokenSource
 from gptoss_mlx.errors import ContextError, UnsupportedModelError
-from gptoss_mlx.tokenizer import load_tokenizer
+from gptoss_mlx.generation.token_source import open_source
+from gptoss_mlx.harmony.messages import Message
+from gptoss_mlx.runner import Runner, load
+from gptoss_mlx.tools.opening import opening_messages
 
 SOURCE = Path(__file__).parents[2] / "examples" / "demo_dialogues.json"
 DIALOGUES = json.loads(SOURCE.read_text(encoding="utf-8"))
@@ -24,35 +24,36 @@ UNKNOWN = DIALOGUES["out_of_scope"]["answer"]
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> TokenSource:
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Runner:
     """The demo model, unpacked, converted and loaded."""
     with pytest.MonkeyPatch.context() as patch:
         home = tmp_path_factory.getbasetemp() / "home"
         patch.setenv("GPTOSS_MLX_HOME", str(home))
-        return open_tokens(demo_folder(print))
+        return load("demo")
 
 
-def answers(
-    demo: TokenSource, *questions: str, date: datetime.date | None = None
-) -> list[str]:
+def answers(demo: Runner, *questions: str, date: datetime.date | None = None) -> list[str]:
     """Ask in one conversation; return the final answers."""
-    session = Session(demo, load_tokenizer(), current_date=date)
-    return [
-        "".join(d.text for d in session.ask(question) if d.channel == "final")
-        for question in questions
-    ]
+    messages = opening_messages(current_date=date)
+    found = []
+    for question in questions:
+        messages.append(Message("user", question))
+        answer = demo.answer(messages)
+        messages += answer.messages
+        found.append(answer.text)
+    return found
 
 
 @pytest.mark.parametrize(
     "question", ["What is gpt-oss?", "What is MXFP4?", "How do I chat?", "Who are you?"]
 )
-def test_the_demo_knows_its_dialogues(demo: TokenSource, question: str) -> None:
+def test_the_demo_knows_its_dialogues(demo: Runner, question: str) -> None:
     """Questions are answered word for word, through all the real parts."""
     assert answers(demo, question) == [dict(KNOWN)[question]]
 
 
 @pytest.mark.slow
-def test_the_demo_knows_every_paraphrase(demo: TokenSource) -> None:
+def test_the_demo_knows_every_paraphrase(demo: Runner) -> None:
     """All questions of the dialogues, each in a conversation of its own."""
     wrong = [question for question, answer in KNOWN if answers(demo, question) != [answer]]
 
@@ -60,7 +61,7 @@ def test_the_demo_knows_every_paraphrase(demo: TokenSource) -> None:
 
 
 @pytest.mark.parametrize("year", [2025, 2026, 2030])
-def test_the_date_does_not_matter(demo: TokenSource, year: int) -> None:
+def test_the_date_does_not_matter(demo: Runner, year: int) -> None:
     """The demo answers the same on any day."""
     date = datetime.date(year, 11, 21)
 
@@ -71,13 +72,13 @@ def test_the_date_does_not_matter(demo: TokenSource, year: int) -> None:
     "question", ["Who painted the Mona Lisa?", "Пиши по-русски", "xqzv 77 blorp", "🎉"]
 )
 def test_the_demo_says_what_it_is_when_it_does_not_know(
-    demo: TokenSource, question: str
+    demo: Runner, question: str
 ) -> None:
     """Questions that it was not trained on get one fluent sentence."""
     assert answers(demo, question) == [UNKNOWN]
 
 
-def test_the_demo_holds_a_conversation(demo: TokenSource) -> None:
+def test_the_demo_holds_a_conversation(demo: Runner) -> None:
     """Later questions are answered too."""
     questions = ["What is gpt-oss?", "Which recipes are there?", "Tell me a joke."]
     known = dict(KNOWN)
@@ -85,10 +86,10 @@ def test_the_demo_holds_a_conversation(demo: TokenSource) -> None:
     assert answers(demo, *questions) == [*(known[q] for q in questions[:2]), UNKNOWN]
 
 
-def test_a_prompt_that_leaves_no_room_is_refused(demo: TokenSource) -> None:
+def test_a_prompt_that_leaves_no_room_is_refused(demo: Runner) -> None:
     """It is said before anything is computed, and the next prompt is answered."""
     with pytest.raises(ContextError, match=r"under 131,072 tokens but has 131,072\."):
-        demo([0] * 131_072)
+        demo.source([0] * 131_072)
 
     assert answers(demo, "What is gpt-oss?") == [KNOWN[0][1]]
 
@@ -98,4 +99,4 @@ def test_a_model_without_gpt_oss_s_vocabulary_does_not_chat(tmp_path: Path) -> N
     write_tiny_checkpoint(tmp_path)
 
     with pytest.raises(UnsupportedModelError, match="must be 201,088 to chat but is 512"):
-        open_tokens(tmp_path)
+        open_source(tmp_path)
