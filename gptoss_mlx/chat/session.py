@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 
-from gptoss_mlx.harmony.messages import (
-    Effort,
-    Message,
-    developer_message,
-    system_message,
-)
-from gptoss_mlx.harmony.parse import Delta, StreamParser
-from gptoss_mlx.harmony.render import render_conversation
+from gptoss_mlx.errors import ContextError
+from gptoss_mlx.generation.engine import GeneratedToken, Progress
+from gptoss_mlx.generation.token_source import TokenSource
+from gptoss_mlx.harmony.messages import Effort, Message
 from gptoss_mlx.tokenizer import Tokenizer
+from gptoss_mlx.tools.loop import TurnEvent, run_turn
+from gptoss_mlx.tools.opening import opening_messages
+from gptoss_mlx.tools.tool import Tool
 
-__all__ = ["Session", "TokenSource"]
-
-TokenSource = Callable[[list[int]], Iterator[int]]
-"""Continues a prompt: token ids in, token ids out."""
+__all__ = ["Session"]
 
 
 class Session:
@@ -26,59 +23,115 @@ class Session:
 
     Attributes:
         messages: All of them, from the system message to the last answer.
+        source: The model.
+        effort: How long the model is to reason. It may be set between two turns.
     """
 
     def __init__(
         self,
-        tokens: TokenSource,
+        source: TokenSource,
         tokenizer: Tokenizer,
         *,
         effort: Effort = "medium",
         instructions: str | None = None,
         current_date: datetime.date | None = None,
+        tools: Sequence[Tool] = (),
     ) -> None:
-        """Begin a conversation.
-
-        Args:
-            tokens: The model. A function, so that tests need none.
-            tokenizer: The model's vocabulary.
-            effort: How long the model is to reason.
-            instructions: What is elsewhere called the system prompt.
-            current_date: What the model is told. None tells it nothing.
-        """
-        self._tokens = tokens
+        """Begin a conversation. The arguments are those of ``opening_messages``."""
+        self.source = source
         self._tokenizer = tokenizer
-        self.messages = [system_message(effort=effort, current_date=current_date)]
-        if instructions is not None:
-            self.messages.append(developer_message(instructions))
+        self._instructions = instructions
+        self._current_date = current_date
+        self._tools = tools
+        self._effort: Effort = effort
+        self.messages: list[Message] = []
+        self.clear()
 
-    def ask(self, question: str) -> Generator[Delta]:
-        """Ask, and stream the answer, reasoning included.
+    @property
+    def effort(self) -> Effort:
+        """How long the model is to reason."""
+        return self._effort
+
+    @effort.setter
+    def effort(self, effort: Effort) -> None:
+        self._effort = effort
+        opening = self._opening()
+        self.messages[: len(opening)] = opening
+
+    def clear(self) -> None:
+        """Begin anew, with the same instructions."""
+        self.messages = self._opening()
+
+    def ask(
+        self,
+        question: str,
+        *,
+        progress: Progress | None = None,
+        watch: Callable[[], None] = lambda: None,
+    ) -> Generator[TurnEvent]:
+        """Ask, and stream the answer, reasoning and calls included.
 
         The conversation keeps the question and what was answered, also when the caller
         stops listening before the end.
+
+        Args:
+            question: Any text.
+            progress: Hears how far each reading of a prompt is.
+            watch: Is called at every token, also at those that make no event. What it
+                raises ends the turn.
+
+        Raises:
+            ContextError: There is no room for an answer. The question is not kept.
         """
+        kept = len(self.messages)
         self.messages.append(Message("user", question))
-        prompt = render_conversation(self.messages, self._tokenizer)
-        parser = StreamParser(self._tokenizer)
-        answered: dict[str, str] = {}
-
-        def keep(delta: Delta) -> Delta:
-            answered[delta.channel] = answered.get(delta.channel, "") + delta.text
-            return delta
-
         try:
-            for token in self._tokens(prompt):
-                for delta in parser.push(token):
-                    yield keep(delta)
-                if parser.done:
-                    break
-            for delta in parser.finish():
-                yield keep(delta)
-        finally:
-            # Without a final message the next question would follow the last unanswered.
-            answered.setdefault("final", "")
-            self.messages += [
-                Message("assistant", text, channel=channel)
-                for channel, text in answered.items()
-            ]
+            yield from run_turn(
+                self.messages,
+                _Watched(self.source, watch),
+                self._tokenizer,
+                tools=self._tools,
+                progress=progress,
+            )
+        except ContextError:
+            del self.messages[kept:]
+            raise
+
+    def _opening(self) -> list[Message]:
+        return opening_messages(
+            effort=self._effort,
+            instructions=self._instructions,
+            current_date=self._current_date,
+            tools=self._tools,
+        )
+
+
+class _Watched:
+    """A source whose every token is noticed."""
+
+    def __init__(self, source: TokenSource, watch: Callable[[], None]) -> None:
+        self._source = source
+        self._watch = watch
+
+    @property
+    def context_tokens(self) -> int:
+        return self._source.context_tokens
+
+    @property
+    def cached_tokens(self) -> int:
+        return self._source.cached_tokens
+
+    def __call__(
+        self,
+        prompt: Sequence[int],
+        *,
+        max_tokens: int | None = None,
+        progress: Progress | None = None,
+    ) -> Generator[GeneratedToken]:
+        return self._pass(self._source(prompt, max_tokens=max_tokens, progress=progress))
+
+    def _pass(self, steps: Generator[GeneratedToken]) -> Generator[GeneratedToken]:
+        with closing(steps):
+            for step in steps:
+                self._watch()
+                yield step

@@ -1,84 +1,156 @@
-"""The conversation on a terminal, and by pipe."""
+"""The conversation on a terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
 from contextlib import closing
-from typing import TextIO
 
+from rich.console import Console
+from rich.text import Text
+
+from gptoss_mlx.chat.commands import Command, Next, read_line, run_command
+from gptoss_mlx.chat.controls import without_controls
+from gptoss_mlx.chat.interrupts import Interrupts
+from gptoss_mlx.chat.keys import Keys
+from gptoss_mlx.chat.markdown import MARKDOWN_THEME
+from gptoss_mlx.chat.notices import ContextNotice
+from gptoss_mlx.chat.prompt import Prompt
+from gptoss_mlx.chat.reasoning import reasoning_text
+from gptoss_mlx.chat.screen import Screen
 from gptoss_mlx.chat.session import Session
+from gptoss_mlx.chat.turn_view import TurnView
+from gptoss_mlx.errors import GptOssError
+from gptoss_mlx.tools.loop import ToolCall, TurnEnd
 
-__all__ = ["answer_lines", "chat_in_terminal"]
+__all__ = ["chat_in_terminal"]
 
-QUIT = "/quit"
-
-
-def answer_lines(session: Session, lines: Iterable[str], output: TextIO) -> None:
-    """Answer every line, in turn, and write nothing but the answers.
-
-    Args:
-        session: The conversation; every answer knows the earlier ones.
-        lines: One question each. Empty ones are skipped, ``/quit`` ends it.
-        output: Gets each answer as it is written, and a newline after it.
-    """
-    for line in lines:
-        question = line.strip()
-        if question == QUIT:
-            return
-        if question:
-            for text in _final(session, question):
-                output.write(text)
-                output.flush()
-            output.write("\n")
-            output.flush()
+LEAVES = "Ctrl-D or /quit leaves"
 
 
-def chat_in_terminal(session: Session, output: TextIO, *, model: str) -> None:
+def chat_in_terminal(
+    session: Session,
+    *,
+    title: str,
+    show_reasoning: bool = False,
+    console: Console | None = None,
+) -> None:
     """Ask for questions at a prompt until Ctrl-D or ``/quit``.
 
-    Ctrl-C stops an answer, and clears a question that is being typed. While the model
-    reasons, a dim line says so.
+    Ctrl-C stops an answer, and clears a question that is being typed.
+
+    Args:
+        session: The conversation.
+        title: What is said of the model at the beginning.
+        show_reasoning: Print the reasoning unasked.
+        console: Where to. None: stdout.
     """
-    from prompt_toolkit import PromptSession
-    from rich.console import Console
+    console = console or Console(markup=False, emoji=False, highlight=False)
+    with console.use_theme(MARKDOWN_THEME):
+        chat = _Chat(session, console, show_reasoning)
+        chat.say(title)
+        chat.say(f"/help lists the commands, Ctrl-C stops an answer, {LEAVES}")
+        chat.run()
 
-    prompt: PromptSession[str] = PromptSession("> ")
-    console = Console(stderr=True, highlight=False)
-    console.print(f"[dim]{model} · Ctrl-C stops an answer, Ctrl-D or {QUIT} leaves[/dim]")
-    while True:
+
+class _Chat:
+    """A conversation in progress."""
+
+    def __init__(self, session: Session, console: Console, show_reasoning: bool) -> None:
+        self._session = session
+        self._console = console
+        self._show_reasoning = show_reasoning
+        self._prompt = Prompt(self._show_last_reasoning)
+        self._notice = ContextNotice()
+        self._default = ""  # What the next prompt begins with.
+        self._interrupts = 0  # Ctrl-C, in a row.
+
+    def say(self, line: str) -> None:
+        """Print a dim line."""
+        self._console.print(Text(without_controls(line), style="dim"))
+
+    def run(self) -> None:
+        """Take lines until the user leaves."""
+        while True:
+            try:
+                line = read_line(self._ask())
+                if isinstance(line, Command):
+                    follows = run_command(line, self._session, self.say)
+                    if follows is Next.QUIT:
+                        return
+                    if follows is Next.CORRECT:
+                        self._default = f"/{line.name} {line.argument}".rstrip()
+                elif line:
+                    self._answer(line)
+            except EOFError:
+                return
+            except KeyboardInterrupt:
+                self._interrupted()
+
+    def _ask(self) -> str:
+        default, self._default = self._default, ""
+        line = self._prompt.ask(default)
+        self._interrupts = 0
+        return line
+
+    def _interrupted(self) -> None:
+        self._interrupts = 0 if self._prompt.text.strip() else self._interrupts + 1
+        if self._interrupts > 1:
+            self.say(f"{LEAVES}.")
+
+    def _answer(self, question: str) -> None:
+        """Ask the model, and show what comes."""
         try:
-            question = prompt.prompt().strip()
-        except KeyboardInterrupt:
-            continue
-        except EOFError:
-            return
-        if question == QUIT:
-            return
-        if not question:
-            continue
-        try:
-            with closing(_final(session, question)) as texts:
-                with console.status("[dim]Reasoning[/dim]"):
-                    first = next(texts, "")
-                output.write(without_controls(first))
-                for text in texts:
-                    output.write(without_controls(text))
-                    output.flush()
-            output.write("\n\n")
-        except KeyboardInterrupt:
-            output.write("\n")
-            console.print("[dim]Stopped.[/dim]")
-        output.flush()
+            with Keys() as keys:
+                self._show_turn(question, keys)
+            self._default = keys.text
+        except GptOssError as error:
+            self.say(str(error))
+            self.say(error.hint)
+            self._default = question
+        self._console.print()
 
+    def _show_turn(self, question: str, keys: Keys) -> None:
+        limit = self._session.source.context_tokens
+        with Interrupts() as interrupts, Screen(self._console) as screen:
+            view = TurnView(screen, context_tokens=limit, unfolded=self._show_reasoning)
 
-def without_controls(text: str) -> str:
-    """Leave out control characters, which could make a terminal do things."""
-    return "".join(c for c in text if c.isprintable() or c in "\n\t")
+            def look_up() -> None:
+                interrupts.check()
+                for _ in range(keys.poll()):
+                    view.toggle()
 
+            def token() -> None:
+                look_up()
+                view.tick()
 
-def _final(session: Session, question: str) -> Generator[str]:
-    """Stream the answer without the reasoning."""
-    with closing(session.ask(question)) as deltas:
-        for delta in deltas:
-            if delta.channel == "final":
-                yield delta.text
+            def progress(done: int, total: int) -> None:
+                look_up()
+                view.progress(done, total)
+
+            try:
+                asked = self._session.ask(question, progress=progress, watch=token)
+                with closing(asked) as turn:
+                    for event in turn:
+                        interrupts.anywhere = False
+                        view.show(event)
+                        if isinstance(event, TurnEnd):
+                            said = self._notice.after(event, context_tokens=limit)
+                            if said is not None:
+                                screen.note(said, style="yellow")
+                        # What follows is the tool itself, which may take long.
+                        interrupts.anywhere = isinstance(event, ToolCall)
+            except KeyboardInterrupt:
+                interrupts.anywhere = False
+                view.stop()
+                self._interrupts = 1
+
+    def _show_last_reasoning(self) -> None:
+        """Print the reasoning of the last answer."""
+        thoughts: list[str] = []
+        for message in self._session.messages:
+            if message.role == "user":
+                thoughts.clear()
+            elif message.channel == "analysis" and message.recipient is None:
+                thoughts += [part for part in message.parts if isinstance(part, str)]
+        text = without_controls("\n\n".join(thoughts)).strip()
+        self._console.print(reasoning_text(text or "There is no reasoning."))
+        self._console.print()

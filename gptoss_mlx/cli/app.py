@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from gptoss_mlx import __version__
+from gptoss_mlx.cli.ask import ask
 from gptoss_mlx.cli.chat import chat
 from gptoss_mlx.cli.convert import convert
 from gptoss_mlx.cli.harmony import harmony
@@ -48,6 +49,7 @@ def _options(
     """Run OpenAI's gpt-oss models on Apple silicon."""
 
 
+app.command()(ask)
 app.command()(chat)
 app.command()(convert)
 app.add_typer(harmony, name="harmony")

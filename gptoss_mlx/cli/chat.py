@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from gptoss_mlx.cli.options import ModelArg
+from gptoss_mlx.cli.options import (
+    EffortOpt,
+    OptionalModelArg,
+    SeedOpt,
+    SystemOpt,
+    TemperatureOpt,
+)
 
 __all__ = ["chat"]
 
 
-def chat(model: ModelArg = "demo") -> None:
+def chat(
+    model: OptionalModelArg = None,
+    effort: EffortOpt = "medium",
+    system: SystemOpt = None,
+    show_reasoning: Annotated[
+        bool,
+        typer.Option("--show-reasoning", help="Print the reasoning too, in a terminal."),
+    ] = False,
+    temperature: TemperatureOpt = None,
+    seed: SeedOpt = None,
+) -> None:
     """Chat with a model.
 
-    In a terminal it prompts for questions until Ctrl-D or /quit; by pipe it answers each
-    line. Answers go to stdout, the rest to stderr.
+    In a terminal it prompts for questions until Ctrl-D or /quit; /help lists the commands
+    and keys. By pipe it answers each line: answers go to stdout, the rest to stderr.
 
     Example: echo "What is gpt-oss?" | gptoss-mlx chat
     """
@@ -27,30 +43,38 @@ def chat(model: ModelArg = "demo") -> None:
 
     from rich.console import Console
 
-    from gptoss_mlx.chat.model_choice import model_folder
-    from gptoss_mlx.chat.opening import open_tokens
+    from gptoss_mlx.chat.pipe import answer_lines
     from gptoss_mlx.chat.session import Session
-    from gptoss_mlx.chat.terminal import answer_lines, chat_in_terminal
-    from gptoss_mlx.tokenizer import load_tokenizer
+    from gptoss_mlx.chat.terminal import chat_in_terminal
+    from gptoss_mlx.cli.options import changed_sampling
+    from gptoss_mlx.runner import load
 
     say = functools.partial(typer.echo, err=True)
     with Console(stderr=True).status("Loading the model"):
-        folder = model_folder(model, say)
-        session = Session(
-            open_tokens(folder),
-            load_tokenizer(),
-            current_date=datetime.date.today(),
-        )
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")
+        runner = load(model, say=say)
+    source = runner.source
+    source.sampling = changed_sampling(source.sampling, temperature, seed)
+    session = Session(
+        source,
+        runner.tokenizer,
+        effort=effort,
+        instructions=system,
+        current_date=datetime.date.today(),
+    )
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     if sys.stdin.isatty() and sys.stdout.isatty():
-        chat_in_terminal(session, sys.stdout, model=_title(model, folder))
-    else:
-        lines = (line.decode(errors="replace") for line in sys.stdin.buffer)
-        answer_lines(session, lines, sys.stdout)
+        chat_in_terminal(
+            session, title=_title(runner.folder.name), show_reasoning=show_reasoning
+        )
+        return
+    lines = (line.decode(errors="replace") for line in sys.stdin.buffer)
+    if not answer_lines(session, lines, sys.stdout, sys.stderr):
+        raise typer.Exit(1)
 
 
-def _title(model: str, folder: Path) -> str:
-    if model == "demo":
+def _title(folder: str) -> str:
+    if folder == "demo":
         return "The demo model, a miniature that has memorised twenty answers"
-    return folder.name
+    return folder

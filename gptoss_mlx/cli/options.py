@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-__all__ = ["CheckpointArg", "JsonOpt", "ModelArg"]
+if TYPE_CHECKING:
+    from gptoss_mlx.generation.sampling import Sampling
+
+__all__ = [
+    "CheckpointArg",
+    "EffortOpt",
+    "JsonOpt",
+    "ModelArg",
+    "ModelOpt",
+    "OptionalModelArg",
+    "SeedOpt",
+    "SystemOpt",
+    "TemperatureOpt",
+    "changed_sampling",
+]
 
 # A folder that does not exist is the library's error to tell, with its hint.
 CheckpointArg = Annotated[
@@ -19,12 +34,69 @@ CheckpointArg = Annotated[
     ),
 ]
 
-ModelArg = Annotated[
-    str,
-    typer.Argument(
-        metavar="MODEL",
-        help="A name that `gptoss-mlx models` lists, 20b, 120b, demo, or a folder.",
-    ),
+MODELS = "A name that `gptoss-mlx models` lists, 20b, 120b, demo, or a folder."
+DEFAULT_MODEL = "  [default: 20b or 120b if it is here, else demo]"
+
+ModelArg = Annotated[str, typer.Argument(metavar="MODEL", help=MODELS)]
+
+OptionalModelArg = Annotated[
+    str | None,
+    typer.Argument(metavar="MODEL", help=MODELS + DEFAULT_MODEL, show_default=False),
 ]
 
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+ModelOpt = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="MODEL",
+        help=MODELS + DEFAULT_MODEL,
+        show_default=False,
+    ),
+]
+
+EffortOpt = Annotated[
+    Literal["low", "medium", "high"],
+    typer.Option("--effort", help="How long the model is to reason."),
+]
+
+SystemOpt = Annotated[
+    str | None,
+    typer.Option(
+        "--system",
+        metavar="TEXT",
+        help="Instructions that hold for the whole conversation.",
+        show_default=False,
+    ),
+]
+
+TemperatureOpt = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=100,
+        help="0 always takes the likeliest token.  [default: the model's own]",
+        show_default=False,
+    ),
+]
+
+SeedOpt = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=2**64 - 1,
+        help="The same seed gives the same answer.",
+        show_default=False,
+    ),
+]
+
+
+def changed_sampling(
+    sampling: Sampling, temperature: float | None, seed: int | None
+) -> Sampling:
+    """Return how tokens are drawn, with what the options say of it."""
+    if temperature is not None:
+        sampling = replace(sampling, temperature=temperature)
+    return replace(sampling, seed=seed)

@@ -1,4 +1,4 @@
-"""Shows how many bytes are done, on stderr."""
+"""Shows how far something is, on stderr."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import typer
 
-__all__ = ["byte_progress", "size_text"]
+if TYPE_CHECKING:
+    from rich.status import Status
+
+__all__ = ["TokenProgress", "byte_progress", "size_text", "token_progress"]
 
 # Without a terminal, a line now and then.
 SECONDS_BETWEEN_LINES = 10.0
@@ -83,3 +87,46 @@ def _plain_lines(task: str) -> Callable[[int, int], None]:
         )
 
     return show
+
+
+class TokenProgress:
+    """A line on what the model does until it answers."""
+
+    def __init__(self, status: Status | None) -> None:
+        self._status = status
+        self._begun = time.monotonic()
+        self._tokens = 0
+
+    def reading(self, done: int, total: int) -> None:
+        """Tell that ``done`` tokens of the prompt are read."""
+        self._say(f"Reading {done:,} of {total:,} tokens")
+
+    def reasoning(self) -> None:
+        """Tell that one more token has come that is not the answer's."""
+        if not self._tokens:
+            self._begun = time.monotonic()
+        self._tokens += 1
+        self._say(
+            f"Reasoning {time.monotonic() - self._begun:.1f} s, {self._tokens} tokens"
+        )
+
+    def stop(self) -> None:
+        """Take the line away: what follows is written in its place."""
+        if self._status is not None:
+            self._status.stop()
+
+    def _say(self, text: str) -> None:
+        if self._status is not None:
+            self._status.update(f"[dim]{text}[/dim]")
+
+
+@contextmanager
+def token_progress() -> Iterator[TokenProgress]:
+    """Give what shows how far an answer is, where stderr is a terminal."""
+    if not sys.stderr.isatty():
+        yield TokenProgress(None)
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("[dim]Reading the question[/dim]") as status:
+        yield TokenProgress(status)

@@ -1,54 +1,44 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
+
+import pytest
+from scripted import Scripted, turn
 
 from gptoss_mlx.chat.session import Session
+from gptoss_mlx.errors import ContextError
 from gptoss_mlx.harmony.messages import Message
-from gptoss_mlx.harmony.render import render_message
-from gptoss_mlx.tokenizer import SPECIAL_TOKENS, load_tokenizer
+from gptoss_mlx.harmony.parse import Delta
+from gptoss_mlx.tokenizer import load_tokenizer
+from gptoss_mlx.tools.loop import TurnEnd
 
 
-class Scripted:
-    """A model that says what it is told to, and remembers its prompts."""
-
-    def __init__(self, *turns: list[Message]) -> None:
-        self.turns = list(turns)
-        self.prompts: list[str] = []
-
-    def __call__(self, prompt: list[int]) -> Iterator[int]:
-        """Say the next turn."""
-        self.prompts.append(load_tokenizer().decode(prompt))
-        tokens: list[int] = []
-        for message in self.turns.pop(0):
-            tokens += render_message(message, load_tokenizer())
-        # The prompt has <|start|>assistant already; the turn ends with <|return|>.
-        yield from tokens[2:-1]
-        yield SPECIAL_TOKENS["<|return|>"]
-        raise AssertionError("asked for a token after <|return|>")
-
-
-def turn(thought: str, answer: str) -> list[Message]:
-    """What the model writes in one turn."""
+def finals(session: Session, question: str) -> list[str]:
+    """Ask; return the pieces of the final answer."""
     return [
-        Message("assistant", thought, channel="analysis"),
-        Message("assistant", answer, channel="final"),
+        event.text
+        for event in session.ask(question)
+        if isinstance(event, Delta) and event.channel == "final"
     ]
 
 
 def test_an_answer_streams_with_its_reasoning_before_it() -> None:
     """Token by token, each piece with its channel."""
     session = Session(Scripted(turn("Let me see.", "It is so.")), load_tokenizer())
-    deltas = list(session.ask("Why?"))
+    *deltas, end = session.ask("Why?")
 
-    assert [d.text for d in deltas if d.channel == "analysis"] == [
+    assert [d.channel for d in deltas if isinstance(d, Delta)] == [
+        *["analysis"] * 4,
+        *["final"] * 4,
+    ]
+    assert [d.text for d in deltas if isinstance(d, Delta)][:4] == [
         "Let",
         " me",
         " see",
         ".",
     ]
-    assert [d.text for d in deltas if d.channel == "final"] == ["It", " is", " so", "."]
-    assert deltas[-1].channel == "final"
+    assert isinstance(end, TurnEnd)
+    assert end.reason == "stop"
 
 
 def test_the_next_prompt_has_the_answers_and_not_the_reasoning() -> None:
@@ -89,12 +79,12 @@ def test_a_stopped_answer_stays_in_the_conversation() -> None:
         Scripted(turn("Hm.", "It is so."), turn("Hm.", "Two.")), load_tokenizer()
     )
     deltas = session.ask("Why?")
-    while next(deltas).text != "It":
+    while getattr(next(deltas), "text", None) != "It":
         pass
     deltas.close()
 
     assert session.messages[1:] == [Message("user", "Why?"), *turn("Hm.", "It")]
-    assert [d.text for d in session.ask("And?") if d.channel == "final"] == ["Two", "."]
+    assert finals(session, "And?") == ["Two", "."]
 
 
 def test_an_answer_stopped_while_reasoning_is_an_empty_one() -> None:
@@ -107,3 +97,58 @@ def test_an_answer_stopped_while_reasoning_is_an_empty_one() -> None:
     list(session.ask("Second?"))
 
     assert "Hm" not in model.prompts[1]
+
+
+def test_another_effort_holds_from_the_next_turn_on() -> None:
+    """The messages stay; the system message says the new effort."""
+    model = Scripted(turn("Hm.", "One."), turn("Hm.", "Two."))
+    session = Session(model, load_tokenizer(), instructions="Be brief.")
+    finals(session, "First?")
+    session.effort = "high"
+    finals(session, "Second?")
+
+    assert "Reasoning: high" in model.prompts[1]
+    assert "One." in model.prompts[1]
+    assert model.prompts[1].count("Be brief.") == 1
+
+
+def test_a_cleared_session_begins_anew() -> None:
+    """Nothing that was said is in the next prompt; the instructions are."""
+    model = Scripted(turn("Hm.", "One."), turn("Hm.", "Two."))
+    session = Session(model, load_tokenizer(), instructions="Be brief.")
+    finals(session, "First?")
+    session.clear()
+    finals(session, "Second?")
+
+    assert "First?" not in model.prompts[1]
+    assert "Be brief." in model.prompts[1]
+
+
+def test_a_question_without_room_is_not_kept() -> None:
+    """A shorter one is answered afterwards."""
+    model = Scripted(turn("Hm.", "One."), context_tokens=200)
+    session = Session(model, load_tokenizer())
+    before = list(session.messages)
+
+    with pytest.raises(ContextError):
+        finals(session, "word " * 200)
+    assert session.messages == before
+    assert finals(session, "First?") == ["One", "."]
+
+
+def test_every_token_is_noticed() -> None:
+    """Also those of a header that never ends, which make no event."""
+    seen = 0
+
+    def watch() -> None:
+        nonlocal seen
+        seen += 1
+        if seen == 7:
+            raise KeyboardInterrupt
+
+    session = Session(Scripted([2210] * 100), load_tokenizer())
+    with pytest.raises(KeyboardInterrupt):
+        list(session.ask("Why?", watch=watch))
+
+    assert seen == 7
+    assert session.messages[-1].channel == "final"

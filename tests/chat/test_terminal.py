@@ -1,45 +1,55 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+import re
+import signal
+from collections.abc import Generator, Iterator, Sequence
 
 import pytest
 from prompt_toolkit.application import create_app_session
+from prompt_toolkit.completion import CompleteEvent
+from prompt_toolkit.document import Document
 from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output import DummyOutput
+from rich.console import Console
+from scripted import Scripted, call, turn
 
+from gptoss_mlx.chat.commands import COMMANDS
+from gptoss_mlx.chat.keys import Keys
+from gptoss_mlx.chat.prompt import CommandCompleter
 from gptoss_mlx.chat.session import Session
-from gptoss_mlx.chat.terminal import (
-    answer_lines,
-    chat_in_terminal,
-    without_controls,
+from gptoss_mlx.chat.terminal import chat_in_terminal
+from gptoss_mlx.errors import CacheError
+from gptoss_mlx.generation.engine import GeneratedToken, Progress
+from gptoss_mlx.harmony.messages import Message, ToolDescription
+from gptoss_mlx.tokenizer import load_tokenizer
+from gptoss_mlx.tools.functions import Function, Functions
+
+CTRL_C, CTRL_D, CTRL_O, CTRL_U = "\x03", "\x04", "\x0f", "\x15"
+ALT_ENTER = "\x1b\r"
+HEAD = (
+    "a script\n/help lists the commands, Ctrl-C stops an answer, Ctrl-D or /quit leaves\n"
 )
-from gptoss_mlx.harmony.messages import Message
-from gptoss_mlx.harmony.render import render_message
-from gptoss_mlx.tokenizer import SPECIAL_TOKENS, load_tokenizer
-
-CTRL_C, CTRL_D = "\x03", "\x04"
+THOUGHT = re.compile(r"thought for \d+\.\d s, \d+ tokens?\n")
 
 
-def parrot(prompt: list[int]) -> Iterator[int]:
-    """Think, then say the last question again; be interrupted by the question "stop"."""
-    tokenizer = load_tokenizer()
-    question = tokenizer.decode(prompt).rpartition("<|message|>")[2].partition("<|end|>")[0]
-    messages = [
-        Message("assistant", "The user wants an echo.", channel="analysis"),
-        Message("assistant", f"You said: {question}", channel="final"),
-    ]
-    tokens = [t for message in messages for t in render_message(message, tokenizer)]
-    yield from tokens[2:-1]
-    if question == "stop":
-        raise KeyboardInterrupt
-    yield SPECIAL_TOKENS["<|return|>"]
+class Interrupted(Scripted):
+    """Presses Ctrl-C twice before it says "two", as people do."""
 
-
-@pytest.fixture
-def session() -> Session:
-    """A conversation with the parrot."""
-    return Session(parrot, load_tokenizer())
+    def __call__(
+        self,
+        prompt: Sequence[int],
+        *,
+        max_tokens: int | None = None,
+        progress: Progress | None = None,
+    ) -> Generator[GeneratedToken]:
+        """Say the next step."""
+        steps = super().__call__(prompt, max_tokens=max_tokens, progress=progress)
+        for step in steps:
+            if load_tokenizer().decode([step.token]) == " two":
+                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
+            yield step
 
 
 @pytest.fixture
@@ -52,71 +62,185 @@ def keyboard() -> Iterator[PipeInput]:
         yield pipe
 
 
-def by_pipe(session: Session, lines: list[str]) -> str:
-    """Ask by pipe; return stdout."""
-    output = io.StringIO()
-    answer_lines(session, lines, output)
-    return output.getvalue()
-
-
-def typed(session: Session, keyboard: PipeInput, keys: str) -> str:
-    """Type at the prompt; return stdout."""
-    output = io.StringIO()
+def typed(
+    model: Scripted | Session, keyboard: PipeInput, keys: str, **options: bool
+) -> str:
+    """Type at the prompt; return what is printed, but for how it begins."""
+    file = io.StringIO()
     keyboard.send_text(keys)
-    chat_in_terminal(session, output, model="a parrot")
-    return output.getvalue()
+    session = model if isinstance(model, Session) else Session(model, load_tokenizer())
+    console = Console(file=file, width=80, markup=False, emoji=False, highlight=False)
+    chat_in_terminal(session, title="a script", console=console, **options)
+    text = file.getvalue()
+    assert text.startswith(HEAD)
+    return THOUGHT.sub("thought\n", text.removeprefix(HEAD))
 
 
-def test_by_pipe_each_line_gets_a_line_of_answer(session: Session) -> None:
-    """Answers alone, without the reasoning; empty lines are no questions."""
-    actual = by_pipe(session, ["one\n", "\n", "  \n", "two 🎉"])
+def test_questions_are_answered(keyboard: PipeInput) -> None:
+    """Until Ctrl-D, in Markdown, with no word of the reasoning."""
+    model = Scripted(turn("Hm.", "**One**."), turn("Hm.", "Two."))
+    actual = typed(model, keyboard, f"one\r\r \rtwo\r{CTRL_D}")
 
-    assert actual == "You said: one\nYou said: two 🎉\n"
-
-
-def test_by_pipe_quit_ends_it(session: Session) -> None:
-    """Lines after it are not asked."""
-    assert by_pipe(session, ["one\n", "/quit\n", "two\n"]) == "You said: one\n"
+    assert actual == "thought\n\nOne.\n\nthought\n\nTwo.\n\n"
+    assert "<|message|>two<|end|>" in model.prompts[1]
 
 
-def test_by_pipe_nothing_is_nothing(session: Session) -> None:
-    """Without a question there is no output."""
-    assert by_pipe(session, []) == ""
+def test_the_reasoning_is_printed_where_it_is_asked_for(keyboard: PipeInput) -> None:
+    """With --show-reasoning."""
+    model = Scripted(turn("Let me see.", "One."))
+    actual = typed(model, keyboard, f"one\r{CTRL_D}", show_reasoning=True)
+
+    assert actual == "Let me see.\n\nthought\n\nOne.\n\n"
 
 
-def test_at_the_prompt_questions_are_answered(
-    session: Session, keyboard: PipeInput
-) -> None:
-    """Until Ctrl-D, and with no word of the reasoning."""
-    actual = typed(session, keyboard, f"one\r\r \rtwo\r{CTRL_D}")
+def test_ctrl_o_at_the_prompt_prints_the_last_reasoning(keyboard: PipeInput) -> None:
+    """Of the last answer alone; before the first there is none."""
+    model = Scripted(turn("Hm.", "One."), turn("Well, [b]\x1b.", "Two."))
+    actual = typed(model, keyboard, f"{CTRL_O}one\rtwo\r{CTRL_O}{CTRL_D}")
 
-    assert actual == "You said: one\n\nYou said: two\n\n"
+    assert actual.startswith("There is no reasoning.\n\nthought")
+    assert actual.endswith("Two.\n\nWell, [b].\n\n")
+    assert "Hm." not in actual
 
 
-def test_at_the_prompt_quit_leaves(session: Session, keyboard: PipeInput) -> None:
+def test_several_lines_are_one_question(keyboard: PipeInput) -> None:
+    """Pasted, or parted by Alt-Enter."""
+    model = Scripted(turn("", "One."), turn("", "Two."))
+    pasted = "\x1b[200~def f():\n    pass\x1b[201~"
+    typed(model, keyboard, f"{pasted}\ra{ALT_ENTER}b\r{CTRL_D}")
+
+    assert "<|message|>def f():\n    pass<|end|>" in model.prompts[0]
+    assert "<|message|>a\nb<|end|>" in model.prompts[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "choices"),
+    [
+        ("/", list(COMMANDS)),
+        ("/e", ["effort"]),
+        ("/effort ", ["low", "medium", "high"]),
+        ("/effort h", ["high"]),
+        ("/x", []),
+        ("e", []),
+        ("/a\n/e", []),
+    ],
+)
+def test_commands_are_completed(text: str, choices: list[str]) -> None:
+    """And so is what /effort takes; questions are not."""
+    found = CommandCompleter().get_completions(Document(text), CompleteEvent())
+
+    assert [completion.text for completion in found] == choices
+
+
+def test_quit_leaves(keyboard: PipeInput) -> None:
     """As Ctrl-D does."""
-    assert typed(session, keyboard, "one\r/quit\r") == "You said: one\n\n"
+    assert typed(Scripted(), keyboard, "/quit\r") == ""
 
 
-def test_ctrl_c_at_the_prompt_clears_the_question(
-    session: Session, keyboard: PipeInput
-) -> None:
+def test_a_wrong_command_can_be_put_right(keyboard: PipeInput) -> None:
+    """It stands at the next prompt, and nothing is sent to the model."""
+    actual = typed(Scripted(), keyboard, f"/effrt low\r{CTRL_U}/effort\r{CTRL_D}")
+
+    assert actual.splitlines()[0].startswith("There is no command /effrt. Did you mean")
+    assert actual.splitlines()[1] == "The effort is medium."
+
+
+def test_ctrl_c_at_the_prompt_clears_the_question(keyboard: PipeInput) -> None:
     """The program goes on."""
-    actual = typed(session, keyboard, f"never{CTRL_C}one\r{CTRL_D}")
+    actual = typed(Scripted(turn("", "One.")), keyboard, f"never{CTRL_C}one\r{CTRL_D}")
 
-    assert actual == "You said: one\n\n"
+    assert actual == "One.\n\n"
 
 
-def test_ctrl_c_stops_the_answer_and_not_the_program(
-    session: Session, keyboard: PipeInput
-) -> None:
+def test_ctrl_c_twice_in_a_row_tells_how_to_leave(keyboard: PipeInput) -> None:
+    """Not the first time, and not where something had been typed."""
+    assert typed(Scripted(), keyboard, f"{CTRL_C}a{CTRL_C}{CTRL_C}{CTRL_D}") == ""
+    assert (
+        typed(Scripted(), keyboard, f"{CTRL_C}{CTRL_C}{CTRL_D}")
+        == "Ctrl-D or /quit leaves.\n"
+    )
+
+
+def test_ctrl_c_stops_the_answer_and_not_the_program(keyboard: PipeInput) -> None:
     """What was written stays, the next question is answered."""
-    actual = typed(session, keyboard, f"stop\rone\r{CTRL_D}")
+    model = Interrupted(turn("", "one two three four"), turn("", "1"))
+    session = Session(model, load_tokenizer())
+    actual = typed(session, keyboard, f"count\ragain\r{CTRL_D}")
 
-    assert actual == "You said: stop\nYou said: one\n\n"
-    assert session.messages[3] == Message("assistant", "You said: stop", channel="final")
+    assert actual == "one\n\nStopped.\n\n1\n\n"
+    assert session.messages[3] == Message("assistant", "one", channel="final")
 
 
-def test_control_characters_do_not_reach_the_terminal() -> None:
-    """Line ends and tabs do, and so does every printable character."""
-    assert without_controls("a\x1b[31mb\r\n\tc\x07 ü🎉") == "a[31mb\n\tc ü🎉"
+def test_ctrl_c_while_reasoning_leaves_no_half_line(keyboard: PipeInput) -> None:
+    """The line of the reasoning stays, too."""
+    model = Interrupted(turn("one two three four", "1"))
+    actual = typed(model, keyboard, f"count\r{CTRL_D}")
+
+    assert actual == "thought\nStopped.\n\n"
+
+
+def test_ctrl_c_stops_a_tool(keyboard: PipeInput) -> None:
+    """While it runs; the conversation goes on."""
+
+    def wait() -> None:
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("the tool went on")
+
+    tools = [Functions([Function(ToolDescription("wait", "Waits."), wait)])]
+    model = Scripted(call("functions.wait", "{}"), turn("", "Yes."))
+    session = Session(model, load_tokenizer(), tools=tools)
+    actual = typed(session, keyboard, f"wait\rgo on\r{CTRL_D}")
+
+    assert actual == "called functions.wait({})\nStopped.\n\nYes.\n\n"
+
+
+def test_a_question_without_room_is_offered_again(keyboard: PipeInput) -> None:
+    """The error and its hint are told, and Enter asks once more."""
+    model = Scripted(turn("", "One."), context_tokens=150)
+    question = "word " * 100
+    actual = typed(model, keyboard, f"{question}\r /clear\r{CTRL_U}one\r{CTRL_D}")
+
+    refused = "A conversation must be shorter.\nStart a new conversation, or shorten the "
+    assert actual == f"{refused}question.\n\n" * 2 + "One.\n\n"
+
+
+def test_an_error_is_no_crash(keyboard: PipeInput, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any that has a name."""
+
+    def refuse(*_: object, **__: object) -> Iterator[None]:
+        raise CacheError("No.", hint="Try.")
+        yield
+
+    session = Session(Scripted(), load_tokenizer())
+    monkeypatch.setattr(session, "ask", refuse)
+
+    assert typed(session, keyboard, f"one\r{CTRL_U}{CTRL_D}") == "No.\nTry.\n\n"
+
+
+def test_a_context_that_fills_up_is_said(keyboard: PipeInput) -> None:
+    """Before it is full."""
+    model = Scripted(turn("", "word " * 20), context_tokens=100)
+    actual = typed(model, keyboard, f"one\r{CTRL_D}")
+
+    assert re.search(r"Context: \d+ of 100 tokens are used; /clear starts anew.", actual)
+
+
+def test_what_was_typed_ahead_is_at_the_next_prompt(
+    keyboard: PipeInput, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Enter sends it."""
+    monkeypatch.setattr(Keys, "text", "two")
+    model = Scripted(turn("", "One."), turn("", "Two."))
+    actual = typed(model, keyboard, f"one\r\r{CTRL_U}{CTRL_D}")
+
+    assert actual == "One.\n\nTwo.\n\n"
+    assert "<|message|>two<|end|>" in model.prompts[1]
+
+
+def test_bytes_that_are_no_text_do_no_harm(keyboard: PipeInput) -> None:
+    """They are asked as the sign for them."""
+    model = Scripted(turn("", "One."))
+    keyboard.send_bytes(b"a\xffb\r")
+    typed(model, keyboard, CTRL_D)
+
+    assert "<|message|>a\ufffdb<|end|>" in model.prompts[0]

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SOURCE = Path(__file__).parents[2] / "examples" / "demo_dialogues.json"
 ANSWERS = {
     question: dialogue["answer"]
@@ -57,3 +59,61 @@ def test_a_model_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (1, b"")
     assert done.stderr.decode().startswith("Error: ")
     assert "Hint: " in done.stderr.decode()
+
+
+def test_a_question_without_room_is_an_error_in_the_end() -> None:
+    """The other lines are answered; stdout has a line for each."""
+    done = chat(questions=b"word " * 140_000 + b"\nWhat is harmony?\n")
+
+    assert done.returncode == 1
+    assert done.stdout.decode() == f"\n{ANSWERS['What is harmony?']}\n"
+    assert done.stderr.startswith(b"Error: A conversation must have under ")
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_saved_conversation_can_be_rendered(tmp_path: Path) -> None:
+    """By ``gptoss-mlx harmony render``, with what the options say in it."""
+    file = tmp_path / "chat.json"
+    questions = f"What is MXFP4?\n/save {file}\n".encode()
+    done = chat("--effort", "high", "--system", "Be brief.", questions=questions)
+    rendered = subprocess.run(
+        [sys.executable, "-m", "gptoss_mlx", "harmony", "render", str(file), "--text"],
+        capture_output=True,
+        timeout=120,
+        check=True,
+    ).stdout.decode()
+
+    assert done.returncode == 0
+    assert "Reasoning: high" in rendered
+    assert "# Instructions\n\nBe brief." in rendered
+    assert "<|message|>What is MXFP4?<|end|>" in rendered
+
+
+def test_the_same_seed_gives_the_same_answer() -> None:
+    """Also where the answers differ otherwise."""
+    answers = {
+        chat("--seed", seed, "--temperature", "1.5", questions=b"Hello\n").stdout
+        for seed in ("1", "1", "2")
+    }
+
+    assert len(answers) == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--effort", "much"),
+        ("--temperature", "-1"),
+        ("--temperature", "nan"),
+        ("--temperature", "inf"),
+        ("--seed", "-1"),
+        ("--seed", "x"),
+    ],
+)
+def test_an_option_out_of_range_is_bad_usage(arguments: tuple[str, str]) -> None:
+    """Exit 2, before a model is loaded."""
+    done = chat(*arguments, questions=b"Hello\n")
+
+    assert done.returncode == 2
+    assert arguments[0].encode() in done.stderr
+    assert b"Traceback" not in done.stderr

@@ -1,0 +1,70 @@
+"""The model's reasoning: one dim line, or all of it where the user asks."""
+
+from __future__ import annotations
+
+import time
+
+from rich.text import Text
+
+from gptoss_mlx.chat.blocks import BlockStream
+from gptoss_mlx.chat.notices import tokens_text
+from gptoss_mlx.chat.screen import Screen
+
+__all__ = ["Reasoning", "reasoning_text"]
+
+
+class Reasoning:
+    """Reasoning while it comes.
+
+    Folded, it is a line with the time and the tokens; unfolded, it is printed dim.
+    """
+
+    def __init__(self, screen: Screen, *, unfolded: bool) -> None:
+        self._screen = screen
+        self._begun = time.monotonic()
+        self._tokens = 0
+        self._text = ""
+        self._printed = 0  # Characters that went into a stream.
+        self._stream: BlockStream | None = None
+        if unfolded:
+            self.unfold()
+
+    def push(self, text: str) -> None:
+        """Take the next piece."""
+        self._tokens += 1
+        self._text += text
+        if self._stream is not None:
+            self._stream.push(text)
+            self._printed = len(self._text)
+        else:
+            self._screen.show_note(f"Reasoning {self._measured()} · Ctrl-O shows it")
+
+    def unfold(self) -> None:
+        """Print what was reasoned and not printed yet, and go on so."""
+        self._stream = BlockStream(self._screen, render=reasoning_text, whole=_paragraphs)
+        self._stream.push(self._text[self._printed :])
+        self._printed = len(self._text)
+
+    def fold(self) -> None:
+        """Print no more of it, but for the paragraph that has begun."""
+        if self._stream is not None:
+            self._stream.finish()
+            self._stream = None
+
+    def finish(self) -> None:
+        """Leave one line that says how long it took."""
+        self.fold()
+        self._screen.note(f"thought for {self._measured()}", cut=True)
+
+    def _measured(self) -> str:
+        seconds = time.monotonic() - self._begun
+        return f"{seconds:.1f} s, {tokens_text(self._tokens)}"
+
+
+def reasoning_text(text: str) -> Text:
+    """Make reasoning look like reasoning. It is no Markdown."""
+    return Text(text.strip("\n"), style="dim")
+
+
+def _paragraphs(text: str) -> int:
+    return text.rfind("\n\n") + 2 if "\n\n" in text else 0

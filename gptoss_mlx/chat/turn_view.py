@@ -1,0 +1,142 @@
+"""How a turn looks on a terminal: its events, one by one."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+from gptoss_mlx.chat.blocks import BlockStream
+from gptoss_mlx.chat.controls import without_controls
+from gptoss_mlx.chat.markdown import AnswerMarkdown, whole_blocks
+from gptoss_mlx.chat.notices import ending, tokens_text
+from gptoss_mlx.chat.reasoning import Reasoning
+from gptoss_mlx.chat.screen import Screen
+from gptoss_mlx.harmony.messages import Message
+from gptoss_mlx.harmony.parse import Delta
+from gptoss_mlx.tools.loop import ToolCall, ToolResult, TurnEnd, TurnEvent
+
+__all__ = ["TurnView"]
+
+SECONDS_WITHOUT_A_WORD = 1.0
+
+
+class _Part(Protocol):
+    """A message while it is written."""
+
+    def push(self, text: str) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+class TurnView:
+    """Shows a turn on a screen.
+
+    Args:
+        screen: Where to.
+        context_tokens: The most that the model's context holds.
+        unfolded: Show the reasoning.
+    """
+
+    def __init__(self, screen: Screen, *, context_tokens: int, unfolded: bool) -> None:
+        self._screen = screen
+        self._context_tokens = context_tokens
+        self._unfolded = unfolded
+        self._part: _Part | None = None
+        self._key: object = None
+        self._answered = False
+        self._waiting_since = time.monotonic()
+
+    def progress(self, done: int, total: int) -> None:
+        """Say how far the reading of the prompt is, where it takes its time."""
+        spent = time.monotonic() - self._waiting_since
+        if done < total and spent * total / max(done, 1) > SECONDS_WITHOUT_A_WORD:
+            self._screen.show_note(f"Reading {done:,} of {total:,} tokens")
+
+    def tick(self) -> None:
+        """Say that the model writes, where it is long since there was anything to show."""
+        spent = time.monotonic() - self._waiting_since
+        if self._part is None and spent > SECONDS_WITHOUT_A_WORD:
+            self._screen.show_note(f"Waiting for words {spent:.1f} s")
+
+    def toggle(self) -> None:
+        """Unfold the reasoning, or fold it, for the rest of the turn."""
+        self._unfolded = not self._unfolded
+        if isinstance(self._part, Reasoning):
+            if self._unfolded:
+                self._part.unfold()
+            else:
+                self._part.fold()
+
+    def show(self, event: TurnEvent) -> None:
+        """Show what has happened."""
+        match event:
+            case Delta():
+                self._write(event)
+            case ToolCall(call):
+                self._finish_part()
+                self._answered = False
+                self._note_call(call)
+            case ToolResult(_, result, refused):
+                text = without_controls(_text(result))
+                self._screen.note(text if refused else f"result: {text}", cut=True)
+            case TurnEnd():
+                self._finish_part()
+                said = ending(
+                    event, context_tokens=self._context_tokens, answered=self._answered
+                )
+                if said is not None:
+                    style = "dim" if event.reason == "stop" else "yellow"
+                    self._screen.note(said, style=style)
+        self._waiting_since = time.monotonic()
+
+    def stop(self) -> None:
+        """Show what came before the user stopped it, and that it was stopped."""
+        self._finish_part()
+        self._screen.note("Stopped.")
+
+    def _write(self, delta: Delta) -> None:
+        key = (delta.channel, delta.recipient, delta.index)
+        if self._part is None or key != self._key:
+            self._finish_part()
+            self._part, self._key = self._begin(delta), key
+        text = without_controls(delta.text)
+        self._part.push(text)
+        if isinstance(self._part, BlockStream) and text.strip():
+            self._answered = True
+
+    def _begin(self, delta: Delta) -> _Part:
+        if delta.recipient not in (None, "all"):
+            return _WrittenCall(self._screen, without_controls(delta.recipient))
+        if delta.channel == "analysis":
+            return Reasoning(self._screen, unfolded=self._unfolded)
+        # Channels that nobody knows too: nothing that was written is lost.
+        return BlockStream(self._screen, render=AnswerMarkdown, whole=whole_blocks)
+
+    def _finish_part(self) -> None:
+        if self._part is not None:
+            self._part.finish()
+            self._part = None
+
+    def _note_call(self, call: Message) -> None:
+        name = call.recipient or "nothing"
+        self._screen.note(without_controls(f"called {name}({_text(call)})"), cut=True)
+
+
+class _WrittenCall:
+    """A call while its arguments are written, which may be a whole program."""
+
+    def __init__(self, screen: Screen, name: str) -> None:
+        self._screen = screen
+        self._name = name
+        self._tokens = 0
+
+    def push(self, text: str) -> None:
+        self._tokens += 1
+        self._screen.show_note(f"Calling {self._name}, {tokens_text(self._tokens)}")
+
+    def finish(self) -> None:
+        self._screen.show(None)
+
+
+def _text(message: Message) -> str:
+    return message.content if isinstance(message.content, str) else ""

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SOURCE = Path(__file__).parents[2] / "examples" / "demo_dialogues.json"
+ANSWERS = {
+    question: dialogue["answer"]
+    for dialogue in json.loads(SOURCE.read_text(encoding="utf-8"))["dialogues"]
+    for question in dialogue["questions"]
+}
+
+
+def ask(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    """Run the program."""
+    return subprocess.run(
+        [sys.executable, "-m", "gptoss_mlx", "ask", *arguments],
+        input=stdin,
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def report(*arguments: str, stdin: bytes = b"") -> dict[str, Any]:
+    """Run the program with --json, and read what it prints."""
+    done = ask("--json", *arguments, stdin=stdin)
+    value: dict[str, Any] = json.loads(done.stdout)
+    return value
+
+
+def test_the_answer_alone_is_on_stdout() -> None:
+    """One line, as the model wrote it."""
+    done = ask("What is gpt-oss?")
+
+    assert done.returncode == 0
+    assert done.stdout.decode() == ANSWERS["What is gpt-oss?"] + "\n"
+
+
+def test_json_has_messages_tokens_and_timings() -> None:
+    """The whole conversation as harmony has it; what was counted adds up."""
+    told = report("What is gpt-oss?", "--effort", "low", "--system", "Be brief.")
+    by_role = {message["role"]: message for message in told["messages"]}
+
+    assert told["answer"]
+    assert told["reason"] == "stop"
+    assert by_role["system"]["content"][0]["reasoning_effort"] == "Low"
+    assert by_role["developer"]["content"][0]["instructions"] == "Be brief."
+    assert by_role["user"]["content"][0]["text"] == "What is gpt-oss?"
+    assert by_role["assistant"]["channel"] == "final"
+    tokens = told["tokens"]
+    assert tokens["context"] == tokens["prompt"] + tokens["generated"]
+    assert 0 <= tokens["reasoning"] < tokens["generated"]
+    assert all(value > 0 for value in told["timings"].values())
+
+
+def test_stdin_is_context() -> None:
+    """It goes before the question; bytes that are no UTF-8 do no harm."""
+    told = report("What is in it?", "--max-tokens", "1", stdin=b"\xef\xbb\xbfa \xff list\n")
+    (user,) = (m for m in told["messages"] if m["role"] == "user")
+
+    assert user["content"][0]["text"] == "a \ufffd list\n\nWhat is in it?"
+
+
+def test_stdin_alone_is_the_question() -> None:
+    """As for chat."""
+    done = ask(stdin=b"What is gpt-oss?\n")
+
+    assert done.stdout.decode() == ANSWERS["What is gpt-oss?"] + "\n"
+
+
+def test_an_answer_that_was_cut_is_said_to_be() -> None:
+    """What there is of it is on stdout."""
+    done = ask("What is gpt-oss?", "--max-tokens", "25")
+
+    assert done.returncode == 0
+    assert done.stdout
+    assert ANSWERS["What is gpt-oss?"].startswith(done.stdout.decode().strip())
+    assert b"cut after 25 tokens" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "message", "hint"),
+    [
+        ([], b" \n", "There must be a question but there is none.", "Ask one"),
+        (["Hm?"], b"ELF\0", "stdin must be text but has a zero byte after 3 bytes.", ""),
+        (["Hm?", "-m", "no/model"], b"", "'no/model' must be a folder or a model", ""),
+        (
+            ["What is gpt-oss?", "--max-tokens", "5"],
+            b"",
+            "still reasoning after 5 tokens",
+            "Give it more: --max-tokens 50",
+        ),
+    ],
+    ids=["no question", "no text", "no model", "no room"],
+)
+def test_what_cannot_be_answered_is_an_error(
+    arguments: list[str], stdin: bytes, message: str, hint: str
+) -> None:
+    """Exit 1, nothing on stdout, one error and its hint."""
+    done = ask(*arguments, stdin=stdin)
+    error, said = done.stderr.decode().splitlines()[-2:]
+
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert message in error
+    assert said.startswith(f"Hint: {hint}")
+
+
+@pytest.mark.parametrize(
+    "option", [["--effort", "huge"], ["--max-tokens", "0"], ["--temperature", "-1"]]
+)
+def test_options_out_of_range_are_bad_usage(option: list[str]) -> None:
+    """Exit 2, before a model is loaded."""
+    assert ask("Hm?", *option).returncode == 2
+
+
+def test_a_seed_repeats_an_answer() -> None:
+    """At a temperature that makes them differ otherwise."""
+    wild = ["Hello", "--temperature", "3", "--max-tokens", "30", "--json"]
+    first, again, other = (
+        json.loads(ask(*wild, "--seed", seed).stdout)["messages"] for seed in "112"
+    )
+
+    assert first == again
+    assert first != other
