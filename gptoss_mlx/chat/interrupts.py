@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 import time
 from types import FrameType
@@ -30,22 +29,18 @@ class Interrupts:
         self.anywhere = False
         self._asked_at: float | None = None
         self._raised = False
-        self._before: dict[int, Any] = {}
+        self._before: Any = None
 
     def __enter__(self) -> Self:
         """Listen. Only the main thread can."""
         if threading.current_thread() is threading.main_thread():
-            self._before = {
-                signal.SIGINT: signal.signal(signal.SIGINT, self._interrupt),
-                # So that the terminal is given back as it was.
-                signal.SIGTERM: signal.signal(signal.SIGTERM, _terminate),
-            }
+            self._before = signal.signal(signal.SIGINT, self._interrupt)
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Leave the signals to whom they were left before."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        """Leave the signal to whom it was left before."""
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
 
     def check(self) -> None:
         """Be stopped here, if that was asked for.
@@ -65,7 +60,3 @@ class Interrupts:
         if again or (self.anywhere and not self._raised):
             self._raised = True
             raise KeyboardInterrupt
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    sys.exit(128 + number)

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from contextlib import closing
 from typing import TextIO
 
+from gptoss_mlx.chat.answer_text import AnswerText
 from gptoss_mlx.chat.commands import Command, Next, read_line, run_command
 from gptoss_mlx.chat.controls import without_controls
 from gptoss_mlx.chat.notices import ContextNotice, ending
 from gptoss_mlx.chat.session import Session
 from gptoss_mlx.errors import ContextError
-from gptoss_mlx.harmony.parse import Delta
 from gptoss_mlx.tools.loop import TurnEnd
 
 __all__ = ["answer_lines"]
@@ -30,7 +30,7 @@ def answer_lines(
         notes: Gets everything else.
 
     Returns:
-        Whether there was room for every question.
+        Whether every question got a whole answer.
     """
     chat = _Pipe(session, output, notes)
     answered = True
@@ -61,40 +61,34 @@ class _Pipe:
         self._notes.flush()
 
     def answer(self, question: str) -> bool:
-        """Answer a question; tell whether there was room for it."""
+        """Answer a question; tell whether the answer is whole."""
         try:
-            self._stream(question)
+            return self._stream(question)
         except ContextError as error:
             self.note(f"Error: {error}")
             self.note(f"Hint: {error.hint}")
             return False
         finally:
             self._write("\n")
-        return True
 
-    def _stream(self, question: str) -> None:
+    def _stream(self, question: str) -> bool:
+        """Write the answer as it comes; tell whether it is whole."""
         limit = self._session.source.context_tokens
-        last: Delta | None = None
+        answer, whole = AnswerText(), False
         with closing(self._session.ask(question)) as turn:
             for event in turn:
-                if isinstance(event, Delta) and _is_answer(event):
-                    if last is not None and event.index != last.index:
-                        self._write("\n")
-                    last = event
-                    self._write(self._clean(event.text))
-                elif isinstance(event, TurnEnd):
-                    said = ending(event, context_tokens=limit, answered=last is not None)
+                if text := answer.push(event):
+                    self._write(self._clean(text))
+                if isinstance(event, TurnEnd):
+                    answered = bool(answer.text.strip())
+                    whole = event.reason == "stop" and answered
+                    said = ending(event, context_tokens=limit, answered=answered)
                     filling = self._notice.after(event, context_tokens=limit)
                     for note in (said, filling):
                         if note is not None:
                             self.note(note)
+        return whole
 
     def _write(self, text: str) -> None:
         self._output.write(text)
         self._output.flush()
-
-
-def _is_answer(delta: Delta) -> bool:
-    """Tell what is for the user. A channel that nobody knows is, as in a terminal."""
-    called = delta.recipient not in (None, "all")
-    return not called and delta.channel not in ("analysis", "commentary")

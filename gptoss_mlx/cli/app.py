@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -60,10 +62,11 @@ app.command()(verify)
 def main() -> None:
     """Run the command line and exit.
 
-    The exit status is the command's own, or 1 for a GptOssError, 2 for bad usage and
-    130 for Ctrl-C.
+    The exit status is the command's own, or 1 for a GptOssError, 2 for bad usage, 130 for
+    Ctrl-C, and 128 and its number for another signal.
     """
     _open_closed_streams()
+    _leave_in_order()
     try:
         try:
             app()
@@ -95,6 +98,18 @@ def _open_closed_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, PTH123 - for good
+
+
+def _leave_in_order() -> None:
+    """Clean up when told to end: a terminal gets its cursor and its lines back."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # nohup has it ignored, and means that.
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _leave)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)
 
 
 def _print_error(message: str, hint: str) -> None:

@@ -75,10 +75,10 @@ def ask(
         effort=effort, instructions=system, current_date=datetime.date.today()
     )
     messages.append(Message("user", text))
-    end = _answer(runner, messages, max_tokens, quiet=json)
+    answer, end = _answer(runner, messages, max_tokens, quiet=json)
     if json:
-        _print_json(runner, messages, end, load_s)
-    _check(messages, end)
+        _print_json(runner, messages, answer, end, load_s)
+    _check(answer, end)
 
 
 def _question(question: str | None) -> str:
@@ -119,36 +119,34 @@ def _stdin() -> str:
 
 def _answer(
     runner: Runner, messages: list[Message], max_tokens: int | None, *, quiet: bool
-) -> TurnEnd:
-    """Let the model answer, and print the final text as it comes unless ``quiet``."""
+) -> tuple[str, TurnEnd]:
+    """Let the model answer, and print the answer as it comes unless ``quiet``."""
     import io
     import sys
     from contextlib import closing
 
+    from gptoss_mlx.chat.answer_text import AnswerText
     from gptoss_mlx.cli.progress import token_progress
     from gptoss_mlx.harmony.parse import Delta
     from gptoss_mlx.tools.loop import TurnEnd
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
-    last = ""
+    answer = AnswerText()
     with token_progress() as progress:
         turn = runner.turn(messages, max_tokens=max_tokens, progress=progress.reading)
         with closing(turn):
             for event in turn:
                 if isinstance(event, TurnEnd):
                     end = event
-                elif not isinstance(event, Delta):
-                    continue
-                elif event.channel == "final" and event.recipient is None and not quiet:
+                elif (text := answer.push(event)) and not quiet:
                     progress.stop()
-                    _print(event.text)
-                    last = event.text
-                else:
+                    _print(text)
+                elif isinstance(event, Delta):
                     progress.reasoning()
-    if last and not last.endswith("\n"):
+    if answer.text and not answer.text.endswith("\n") and not quiet:
         _print("\n")
-    return end
+    return answer.text, end
 
 
 def _print(text: str) -> None:
@@ -161,17 +159,16 @@ def _print(text: str) -> None:
 
 
 def _print_json(
-    runner: Runner, messages: list[Message], end: TurnEnd, load_s: float
+    runner: Runner, messages: list[Message], answer: str, end: TurnEnd, load_s: float
 ) -> None:
     import json
 
     from gptoss_mlx.harmony.json_form import message_to_json
-    from gptoss_mlx.harmony.messages import channel_text
 
     usage = end.usage
     report: dict[str, Any] = {
         "model": str(runner.folder),
-        "answer": channel_text(messages, "final"),
+        "answer": answer,
         "reason": end.reason,
         "messages": [message_to_json(message) for message in messages],
         "tokens": {
@@ -191,17 +188,16 @@ def _print_json(
     typer.echo(json.dumps(report, ensure_ascii=False, indent=2))
 
 
-def _check(messages: list[Message], end: TurnEnd) -> None:
+def _check(answer: str, end: TurnEnd) -> None:
     """Say why an answer is not whole.
 
     Raises:
         AnswerError: There is none, or the model did not end it.
     """
     from gptoss_mlx.errors import AnswerError
-    from gptoss_mlx.harmony.messages import channel_text
 
     written = f"{end.usage.generated_tokens:,} tokens"
-    if end.reason == "length" and channel_text(messages, "final"):
+    if end.reason == "length" and answer.strip():
         typer.echo(f"The answer was cut after {written}, as --max-tokens says.", err=True)
     elif end.reason == "length":
         raise AnswerError(
@@ -218,7 +214,7 @@ def _check(messages: list[Message], end: TurnEnd) -> None:
             f"The answer must come to an end but repeats itself: stopped after {written}.",
             hint="Ask again with another --seed or a --temperature of 1.",
         )
-    elif not channel_text(messages, "final"):
+    elif not answer.strip():
         raise AnswerError(
             f"The model must answer but ended without one after {written}.",
             hint="Ask again, or see what it wrote: --json",

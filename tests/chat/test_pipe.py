@@ -94,15 +94,15 @@ def test_a_question_without_room_does_not_stop_the_others() -> None:
     [(75, "The answer was cut: the context is full (75 tokens)."), (90, "Context: 80")],
 )
 def test_a_context_that_is_or_will_be_full_is_said(context_tokens: int, said: str) -> None:
-    """On stderr."""
+    """On stderr. An answer that was cut is not whole."""
     model = Scripted(turn("Hm.", "word " * 10), context_tokens=context_tokens)
     answered, output, notes = by_pipe(model, "one\n")
 
-    assert answered
+    assert answered is (context_tokens == 90)
     assert output.startswith("word word")
     assert notes.startswith(said)
 
 
 def test_no_answer_is_said() -> None:
     """On stderr; stdout has its line."""
-    assert by_pipe(Scripted(turn("Hm.", "")), "one\n") == (True, "\n", "(no answer)\n")
+    assert by_pipe(Scripted(turn("Hm.", "")), "one\n") == (False, "\n", "(no answer)\n")

@@ -194,3 +194,22 @@ def test_closed_standard_streams_are_the_null_device(redirection: str) -> None:
     command = f"{shlex.join(program(body))} {redirection}"
 
     assert subprocess.run(["sh", "-c", command], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_end_lets_the_program_clean_up(number: signal.Signals) -> None:
+    """What must be given back is: the exit code is 128 and the signal's number."""
+    body = """
+    try:
+        print("ready", flush=True)
+        time.sleep(60)
+    finally:
+        print("cleaned up", flush=True)
+    """
+    with subprocess.Popen(program(body), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(number)
+        rest = process.stdout.read()
+
+    assert (rest, process.returncode) == ("cleaned up\n", 128 + number)

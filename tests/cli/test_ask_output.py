@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from scripted import Scripted, Step, turn
+from typer.testing import CliRunner, Result
+
+from gptoss_mlx.cli.app import app
+from gptoss_mlx.errors import AnswerError
+from gptoss_mlx.generation.sampling import Sampling
+from gptoss_mlx.harmony.messages import Message
+from gptoss_mlx.runner import Runner
+from gptoss_mlx.tokenizer import load_tokenizer
+
+
+def ask(monkeypatch: pytest.MonkeyPatch, step: Step, *options: str) -> Result:
+    """Ask a model that says this."""
+    model = cast(Any, Scripted(step))
+    model.sampling = Sampling()
+    runner = Runner(Path("model"), model, load_tokenizer())
+    monkeypatch.setattr("gptoss_mlx.runner.load", lambda *names, **options: runner)
+    return CliRunner().invoke(app, ["ask", "Why?", *options], input="")
+
+
+def finals(*texts: str) -> list[Message]:
+    """A step of several answers."""
+    return [Message("assistant", text, channel="final") for text in texts]
+
+
+@pytest.mark.parametrize(
+    ("texts", "printed"),
+    [
+        (["So."], "So.\n"),
+        (["So.\n"], "So.\n"),
+        (["one", "two"], "one\ntwo\n"),
+        (["\ud83d alone"], "? alone\n"),
+    ],
+)
+def test_answers_end_with_one_line_end(
+    monkeypatch: pytest.MonkeyPatch, texts: list[str], printed: str
+) -> None:
+    """However many there are, and whatever is in them."""
+    done = ask(monkeypatch, finals(*texts))
+
+    assert done.exit_code == 0
+    assert done.stdout.replace("\ufffd", "?") == printed
+
+
+def test_json_has_the_text_that_would_be_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two answers are parted in the same way."""
+    done = ask(monkeypatch, finals("one", "two"), "--json")
+
+    assert json.loads(done.stdout)["answer"] == "one\ntwo"
+
+
+def test_a_channel_that_nobody_knows_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in chat."""
+    step = [Message("assistant", "So.", channel="finale")]
+
+    assert ask(monkeypatch, step).stdout == "So.\n"
+
+
+def test_no_answer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reasoning alone is none; the hint says how to see what there was."""
+    done = ask(monkeypatch, turn("Hm.", ""))
+
+    assert isinstance(done.exception, AnswerError)
+    assert "ended without one after" in str(done.exception)
+    assert done.exception.hint.endswith("--json")
+    assert done.stdout == ""
+
+
+def test_control_characters_do_not_reach_a_terminal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They could make it do things; a pipe gets them as they are."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    from gptoss_mlx.cli.ask import _print
+
+    for output, printed in ((Terminal(), "[31mred"), (io.StringIO(), "\x1b[31mred")):
+        monkeypatch.setattr("sys.stdout", output)
+        _print("\x1b[31mred")
+        assert output.getvalue() == printed
