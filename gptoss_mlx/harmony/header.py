@@ -59,7 +59,8 @@ def read_header(
     header = Header()
     sections = _sections(tokens, tokenizer, header)
     first = _words(sections[0][1])
-    words = _read_role(header, first, role, alone=len(sections) == 1)
+    has_channel = any(special == CHANNEL for special, _ in sections)
+    words = _read_role(header, first, role, has_channel=has_channel)
     for special, text in sections[1:]:
         found = _words(text)
         value = found[0] if found else ""
@@ -142,7 +143,7 @@ def _sections(
 
 
 def _read_role(
-    header: Header, words: list[str], role: Role | None, *, alone: bool
+    header: Header, words: list[str], role: Role | None, *, has_channel: bool
 ) -> list[str]:
     """Read the role; return the words after it."""
     if role is not None:
@@ -158,7 +159,7 @@ def _read_role(
             header.role = known
             header.name = name if colon else None
             return words[1:]
-    if word in CHANNELS and alone:
+    if word in CHANNELS and not has_channel:
         header.channel = word
         header.problems.append("a channel in place of the role")
         return words[1:]
@@ -180,7 +181,7 @@ def _channel(word: str, header: Header) -> str | None:
 
 
 def _read_words(header: Header, words: list[str]) -> None:
-    """Read the recipient, and a content type without ``<|constrain|>``."""
+    """Read the recipient, and what its special token is missing from: channel and type."""
     others: list[str] = []
     following = iter(words)
     for word in following:
@@ -201,6 +202,12 @@ def _read_words(header: Header, words: list[str]) -> None:
             others.remove(word)
             header.problems.append('a recipient without "to="')
             break
+    bare = next((word for word in others if word in CHANNELS), None)
+    if header.channel is None and bare is not None:
+        # Else raw reasoning would be an answer whose content type is "analysis".
+        header.channel = bare
+        others.remove(bare)
+        header.problems.append("a channel without <|channel|>")
     if others and header.content_type is None:
         header.content_type = others.pop()
     if others:

@@ -134,7 +134,8 @@ class StreamParser:
         if self._header is not None:
             return self._end_message(None)
         if self._words is not None and self._tokens:
-            self._note("the tokens end in a header")
+            if not self._is_open:
+                self._note("the tokens end in a header")
             return self._end_message(None)
         if self._tokens:
             self._keep_strays()
@@ -191,8 +192,9 @@ class StreamParser:
         """Add the message at hand to those that are whole."""
         header, text = self._header, self._decoder.flush()
         if header is None:
-            self._note("no <|message|>")
             words = self._words or []
+            if end is not None or not self._is_open:
+                self._note("no <|message|>")
             header = read_cut_header(words, self._tokenizer, role=self._role)
             text = header.rest
         self._header = header
@@ -213,6 +215,12 @@ class StreamParser:
         self.messages.append(ParsedMessage(message, tuple(self._tokens), end, problem))
         self._begin()
         return deltas
+
+    @property
+    def _is_open(self) -> bool:
+        """Tell whether the tokens so far end as a prompt does: ``<|start|>assistant``."""
+        words = self._words or []
+        return self._role is None and self._tokenizer.decode(words) == "assistant"
 
     def _keep_strays(self) -> None:
         """Give what follows the last message to it, or make a message of it."""

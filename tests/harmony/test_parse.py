@@ -81,6 +81,17 @@ def test_a_call_has_its_recipient(header: str) -> None:
             [Delta("analysis", "a"), Delta("final", "b")],
         ),
         ("<|message|>a<|constrain|>b<|return|>", [Delta("final", "a<|constrain|>b")]),
+        (
+            "analysis<|message|>a<|end|><|start|>assistant<|channel|>final<|message|>b",
+            [Delta("analysis", "a"), Delta("final", "b")],
+        ),
+        (" analysis<|message|>a<|return|>", [Delta("analysis", "a")]),
+        (
+            "<|channel|>analysis<|message|>a<|end|>"
+            "<|start|>assistant analysis<|message|>b<|end|>"
+            "<|start|>assistant commentary to=functions.f<|message|>{}<|call|>",
+            [Delta("analysis", "ab"), Delta("commentary", "{}", "functions.f")],
+        ),
     ],
 )
 def test_malformed_turns_keep_their_text(text: str, deltas: list[Delta]) -> None:
@@ -169,6 +180,14 @@ WELL_FORMED = {
         A, "{}", "final", None, JSON
     ),
     "<|start|>assistant<|message|>x<|end|>": Message(A, "x"),
+    "<|start|>assistant": Message(A, ""),
+    "<|start|>assistant<|channel|>finale<|message|>x<|end|>": Message(A, "x", "finale"),
+    "<|start|>assistant<|channel|>final analysis<|message|>x<|end|>": Message(
+        A, "x", "final", None, "analysis"
+    ),
+    "<|start|>assistant<|channel|>commentary python3<|message|>x<|end|>": Message(
+        A, "x", "commentary", None, "python3"
+    ),
     "<|start|>functions.f<|message|>x<|end|>": Message("tool", "x", name="functions.f"),
     "<|start|>user:bob<|message|>x<|end|>": Message("user", "x", name="bob"),
 }
@@ -183,7 +202,8 @@ MALFORMED = {
         Message(A, "x=1", "analysis", "python", "code")
     ],
     "<|start|>assistant<|channel|>analysis": [Message(A, "", "analysis")],
-    "<|start|>assistant": [Message(A, "")],
+    "assistant": [Message(A, "")],
+    "\n<|start|>assistant": [Message(A, "")],
     "<|start|>user": [Message("user", "")],
     "<|start|>assistant to=f.g a<|end|>": [Message(A, " a", None, "f.g")],
     # No <|start|>.
@@ -217,6 +237,17 @@ MALFORMED = {
     "<|start|><|message|>a<|end|>": [Message(A, "a")],
     "<|start|>to=f.g<|message|>a<|call|>": [Message(A, "a", None, "f.g")],
     "<|start|>final<|message|>a<|end|>": [Message(A, "a", "final")],
+    f"<|start|>final {JSON}<|message|>a<|end|>": [Message(A, "a", "final", None, JSON)],
+    "<|start|>assistant analysis<|message|>a<|end|>": [Message(A, "a", "analysis")],
+    "<|start|>assistant commentary to=f.g json<|message|>a<|call|>": [
+        Message(A, "a", "commentary", "f.g", "json")
+    ],
+    f"<|start|>assistant final {JSON}<|message|>a<|end|>": [
+        Message(A, "a", "final", None, JSON)
+    ],
+    "<|start|>f.g to=assistant commentary<|message|>a<|end|>": [
+        Message("tool", "a", "commentary", "assistant", name="f.g")
+    ],
     "<|start|>assistant<|channel|><|message|>a<|end|>": [Message(A, "a")],
     "<|start|>assistant<|channel|>analysis<|channel|>final<|message|>a<|end|>": [
         Message(A, "a", "final")
