@@ -55,7 +55,7 @@ def render(
     from gptoss_mlx.harmony.render import render_conversation, render_for_training
     from gptoss_mlx.tokenizer import load_tokenizer
 
-    messages = conversation_from_json(_read_json(file))
+    messages = conversation_from_json(_read_json(file, "render"))
     tokenizer = load_tokenizer()
     if training:
         tokens = render_for_training(messages, tokenizer, drop=not no_drop)
@@ -106,7 +106,7 @@ def parse(
             "tokens": list(read.tokens),
         }
         for read in parse_tokens(
-            _tokens(_read_json(file), file), load_tokenizer(), role=known
+            _tokens(_read_json(file, "parse"), file), load_tokenizer(), role=known
         )
     ]
     shown = json.dumps({"messages": messages}, ensure_ascii=False, indent=2)
@@ -115,8 +115,8 @@ def parse(
     _print(numbers.sub(lambda found: f"[{' '.join(found[1].split())}]", shown))
 
 
-def _read_json(file: Path) -> object:
-    """Read a file, or stdin.
+def _read_json(file: Path, command: str) -> object:
+    """Read a file, or stdin, for a command of these.
 
     Raises:
         HarmonyError: It cannot be read, or is no JSON.
@@ -136,9 +136,19 @@ def _read_json(file: Path) -> object:
     try:
         value: object = json.loads(data)
     except (ValueError, RecursionError) as error:
-        reason = "it is nested too deep" if isinstance(error, RecursionError) else error
-        raise HarmonyError(f"{name} must be JSON: {reason}.") from error
+        reason = str(error)
+        if isinstance(error, RecursionError):
+            reason = "it is nested too deep"
+        elif not isinstance(error, (json.JSONDecodeError, UnicodeDecodeError)):
+            reason = f"a number in it has over {sys.get_int_max_str_digits():,} digits"
+        raise HarmonyError(
+            f"{name} must be JSON: {reason}.", hint=_hint(command)
+        ) from error
     return value
+
+
+def _hint(command: str) -> str:
+    return f"See the form of the file: gptoss-mlx harmony {command} --help"
 
 
 def _name(file: Path) -> str:
@@ -149,7 +159,7 @@ def _tokens(value: object, file: Path) -> list[int]:
     from gptoss_mlx.errors import HarmonyError
     from gptoss_mlx.tokenizer import VOCAB_SIZE
 
-    hint = "Print such a list: gptoss-mlx harmony render chat.json"
+    hint = _hint("parse")
     if not isinstance(value, list):
         raise HarmonyError(f"{_name(file)} must hold a list of token ids.", hint=hint)
     for i, token in enumerate(value):

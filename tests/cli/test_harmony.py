@@ -71,7 +71,7 @@ def test_render_prints_token_ids_of_a_file(run: Run, tmp_path: Path) -> None:
 
 
 def test_parse_prints_the_messages_of_render(run: Run) -> None:
-    """With their tokens; the open header at the end is flagged."""
+    """With their tokens; the open header at the end is an empty message, and no mistake."""
     _, rendered, _ = run(CHAT, "render", "-", "--no-drop")
     code, out, _ = run(rendered.encode(), "parse", "-")
     *messages, following = json.loads(out)["messages"]
@@ -79,8 +79,8 @@ def test_parse_prints_the_messages_of_render(run: Run) -> None:
     assert code == 0
     assert [m["content"][0]["text"] for m in messages] == ["Why <|end|>?", "Hm.", "So."]
     assert [m.get("channel") for m in messages] == [None, "analysis", "final"]
-    assert not any(m["malformed"] for m in messages)
-    assert following["malformed"]
+    assert not any(m["malformed"] for m in [*messages, following])
+    assert following["content"] == [{"type": "text", "text": ""}]
     shown = [token for m in [*messages, following] for token in m["tokens"]]
     assert shown == json.loads(rendered)
 
@@ -121,6 +121,11 @@ def test_parse_of_an_answer_begins_with_the_role(run: Run) -> None:
             {"messages": [{"role": "user", "content": [{"type": "system_content"}]}]},
             "SystemContent must stand in a message of role 'system'",
         ),
+        (
+            "render",
+            b"[1" + b"0" * 5000 + b"]",
+            "stdin must be JSON: a number in it has over",
+        ),
         ("parse", {}, "stdin must hold a list of token ids."),
         ("parse", [1, "a"], "but number 1 is 'a'."),
         ("parse", [True], "but number 0 is True."),
@@ -136,6 +141,18 @@ def test_bad_input_is_one_line_and_a_hint(
     assert (code, out) == (1, "")
     assert said in err
     assert [line.split(": ")[0] for line in err.splitlines()] == ["Error", "Hint"]
+
+
+@pytest.mark.parametrize("command", ["render", "parse"])
+@pytest.mark.parametrize("stdin", [b"{", b"[1" + b"0" * 5000 + b"]", {"a": 1}])
+def test_the_hint_names_the_command_that_was_given(
+    run: Run, command: str, stdin: object
+) -> None:
+    """Its help says what the file holds."""
+    _, _, err = run(stdin, command, "-")
+
+    assert err.splitlines()[1].endswith(f": gptoss-mlx harmony {command} --help")
+    assert "set_int_max" not in err
 
 
 def test_a_file_that_is_not_there_is_named(run: Run) -> None:
