@@ -214,7 +214,9 @@ def _long_runs(text: str) -> Iterator[tuple[int, int]]:
     """
     if len(text) < LONG_RUN:
         return
-    for run in re.finditer(f"{INLINE_SPACE}{{{LONG_RUN},}}", text):
+    # A run that is too short is not tried again from each character in it.
+    pattern = f"(?<!{INLINE_SPACE}){INLINE_SPACE}{{{LONG_RUN},}}"
+    for run in re.finditer(pattern, text):
         following = text[run.end() : run.end() + 1]
         if following not in ("\r", "\n"):
             yield run.start(), run.end() - (1 if following else 0)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import lzma
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -113,6 +114,16 @@ def test_a_million_spaces_are_encoded(after: str) -> None:
     text = "x" + " " * 1_000_000 + after
 
     assert load_tokenizer().decode(load_tokenizer().encode(text)) == text
+
+
+def test_runs_of_whitespace_that_are_just_too_short_cost_no_time() -> None:
+    """Looking for longer ones takes a moment, and leaves tiktoken's own tokens."""
+    text = (" " * 50_000 + "a\n") * 20
+    began = time.perf_counter()
+    tokens = load_tokenizer().encode(text)
+
+    assert time.perf_counter() - began < 5
+    assert tokens == load_tokenizer()._encoding.encode_ordinary(text)
 
 
 @given(st.lists(st.integers(-1, VOCAB_SIZE)))
