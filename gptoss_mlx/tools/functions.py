@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -19,6 +20,9 @@ from gptoss_mlx.harmony.messages import Message, ToolDescription, ToolNamespace
 from gptoss_mlx.tools.tool import FUNCTIONS, Tool
 
 __all__ = ["Function", "Functions"]
+
+NAME = re.compile(r"[\w.-]+")
+"""What a recipient can be in every form of a header that models write."""
 
 MAX_MISTAKES = 3
 """Mistakes of one call that the model is told of."""
@@ -49,14 +53,22 @@ class Functions(Tool):
     """Functions under the namespace ``functions``, called with a JSON object.
 
     A call whose arguments do not fit the schema is answered with what is wrong.
+    examples/tool_call.py shows one.
     """
 
     def __init__(self, functions: Sequence[Function]) -> None:
         """Offer ``functions``.
 
         Raises:
-            ValueError: Two have the same name, or a schema is none.
+            ValueError: Two have the same name, a name cannot be called, or a schema is
+                none.
         """
+        for function in functions:
+            if not NAME.fullmatch(name := function.description.name):
+                raise ValueError(
+                    "[Functions] names must be of letters, digits, '_', '-' and '.' "
+                    f"but got {name!r}."
+                )
         self._functions = {f.description.name: f for f in functions}
         if len(self._functions) != len(functions):
             names = [f.description.name for f in functions]

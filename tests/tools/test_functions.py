@@ -1,13 +1,18 @@
 from __future__ import annotations
 
 import datetime
+import re
 from typing import Any
 
 import pytest
 
 from gptoss_mlx.errors import ToolError
 from gptoss_mlx.harmony.messages import Message, ToolDescription, ToolNamespace
+from gptoss_mlx.harmony.parse import parse
+from gptoss_mlx.harmony.render import render_message
+from gptoss_mlx.tokenizer import load_tokenizer
 from gptoss_mlx.tools.functions import Function, Functions
+from gptoss_mlx.tools.tool import tool_for
 
 WEATHER = ToolDescription(
     "weather",
@@ -54,6 +59,25 @@ def refusal(content: str) -> str:
     with pytest.raises(ToolError) as caught:
         tool.process(make_call(content))
     return str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["", "get weather", "f\n", "a/b", "<|end|>"])
+def test_a_name_that_cannot_be_called_is_refused(name: str) -> None:
+    """No recipient that a model writes would lead to it."""
+    with pytest.raises(ValueError, match=re.escape(f"but got {name!r}.")):
+        Functions([Function(ToolDescription(name, "Does."), print)])
+
+
+@pytest.mark.parametrize("name", ["get_weather", "get-weather", "weather.get", "größe"])
+def test_a_name_that_a_header_can_hold_is_called(name: str) -> None:
+    """Also one with dots, as MCP servers have them, which look like namespaces."""
+    tool = Functions([Function(ToolDescription(name, "Does."), lambda: "done")])
+    call = render_message(make_call("{}", f"functions.{name}"), load_tokenizer())
+    (read,) = parse(call, load_tokenizer())
+    found = tool_for(read.message.recipient or "", [tool])
+
+    assert found == (tool, f"functions.{name}")
+    assert tool.process(read.message) == "done"
 
 
 def test_a_function_gets_its_arguments_by_name() -> None:
