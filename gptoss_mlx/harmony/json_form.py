@@ -21,7 +21,12 @@ from gptoss_mlx.harmony.messages import (
     ToolNamespace,
 )
 
-__all__ = ["conversation_from_json", "conversation_to_json", "message_to_json"]
+__all__ = [
+    "conversation_from_json",
+    "conversation_to_json",
+    "message_from_json",
+    "message_to_json",
+]
 
 _Choice = TypeVar("_Choice", bound=str)
 
@@ -47,6 +52,20 @@ def conversation_from_json(data: object) -> list[Message]:
     return [
         _message(_Place(item, f"messages[{i}]")) for i, item in enumerate(data["messages"])
     ]
+
+
+def message_from_json(data: object, where: str) -> Message:
+    """Read one message, as ``conversation_from_json`` does.
+
+    Args:
+        data: The decoded JSON.
+        where: Its place, for the error's message, e.g. ``messages[0]``.
+
+    Raises:
+        HarmonyError: It has another form. The message names the place.
+    """
+    _check_depth(data)
+    return _message(_Place(data, where))
 
 
 def conversation_to_json(messages: Iterable[Message]) -> dict[str, Any]:
@@ -117,6 +136,8 @@ def _message(place: _Place) -> Message:
     if isinstance(content.value, str):
         parts = [content.value]
     else:
+        if not isinstance(content.value, list):
+            content.refuse("a text or a list")
         parts = [_content(item) for item in content.items()]
     return Message(
         role,

@@ -155,7 +155,15 @@ def system_message(
         effort: How long to reason.
         current_date: None leaves the line out.
         tools: Built-in tools.
+
+    Raises:
+        ValueError: There is no such effort.
     """
+    if effort not in EFFORTS:
+        raise ValueError(
+            f"[system_message] effort must be one of {', '.join(EFFORTS)} "
+            f"but got {effort!r}."
+        )
     date = None if current_date is None else current_date.isoformat()
     return Message("system", SystemContent(effort=effort, current_date=date, tools=tools))
 

@@ -6,15 +6,15 @@ import datetime
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from gptoss_mlx.generation.engine import Progress
 from gptoss_mlx.generation.sampling import Sampling
 from gptoss_mlx.generation.token_source import ModelSource, open_source
-from gptoss_mlx.harmony.json_form import conversation_from_json
-from gptoss_mlx.harmony.messages import Effort, Message, SystemContent, channel_text
+from gptoss_mlx.harmony.messages import Effort, Message, channel_text
 from gptoss_mlx.harmony.parse import Delta
+from gptoss_mlx.runner.conversation import read_conversation
 from gptoss_mlx.runner.model_choice import model_folder
 from gptoss_mlx.tokenizer import Tokenizer, load_tokenizer
 from gptoss_mlx.tools.loop import EndReason, TurnEnd, TurnEvent, Usage, run_turn
@@ -51,7 +51,8 @@ class Runner:
     """A model, its vocabulary, and what it has read last.
 
     It answers one conversation at a time. One that goes on where the last answer ended
-    costs only what is new.
+    costs only what is new. For a model that calls your functions see ``Functions`` in
+    ``gptoss_mlx.tools``.
 
     Attributes:
         folder: Where the model lies.
@@ -84,6 +85,7 @@ class Runner:
 
         Raises:
             ContextError: The question leaves no room for an answer.
+            ValueError: There is no such effort.
         """
         messages = opening_messages(
             effort=effort,
@@ -96,13 +98,28 @@ class Runner:
 
     def answer(
         self,
-        messages: Sequence[Message | Mapping[str, str]],
+        messages: Sequence[Message | Mapping[str, object]],
         *,
+        effort: Effort | None = None,
         tools: Sequence[Tool] = (),
         max_tokens: int | None = None,
     ) -> Answer:
-        """Answer a conversation; see ``stream``."""
-        conversation = _conversation(messages, tools)
+        """Answer a conversation, and run what tools the model calls on the way.
+
+        To go on, ask again with the same messages, ``answer.messages`` and what is next.
+
+        Args:
+            messages: As for ``stream``. They stay as they are.
+            effort: How long to reason; medium unless a system ``Message`` says otherwise.
+            tools: What the model may call, and is told of.
+            max_tokens: The most it may write, reasoning included.
+
+        Raises:
+            ContextError: The messages leave no room for an answer.
+            HarmonyError: A mapping is no message.
+            ValueError: As for ``stream``.
+        """
+        conversation = read_conversation(messages, effort=effort, tools=tools)
         begun = len(conversation)
         for event in self.turn(conversation, tools=tools, max_tokens=max_tokens):
             if isinstance(event, TurnEnd):
@@ -118,8 +135,9 @@ class Runner:
 
     def stream(
         self,
-        messages: Sequence[Message | Mapping[str, str]],
+        messages: Sequence[Message | Mapping[str, object]],
         *,
+        effort: Effort | None = None,
         tools: Sequence[Tool] = (),
         max_tokens: int | None = None,
     ) -> Generator[Delta]:
@@ -127,16 +145,19 @@ class Runner:
 
         Args:
             messages: Harmony messages, or mappings with ``role`` and ``content`` as
-                OpenAI's API has them. Where no system message stands in front, one is
-                made; a ``system`` mapping is the instructions.
-            tools: What the model may call.
+                OpenAI's API has them. A ``system`` mapping is the instructions. A system
+                ``Message`` in front is left as it is; else one is made.
+            effort: How long to reason; medium unless a system ``Message`` says otherwise.
+            tools: What the model may call, and is told of.
             max_tokens: The most it may write, reasoning included.
 
         Raises:
-            ContextError: They leave no room for an answer.
+            ContextError: The messages leave no room for an answer.
             HarmonyError: A mapping is no message.
+            ValueError: There is no such effort; or a system ``Message`` stands in front
+                beside one, or beside a built-in tool that it does not tell of.
         """
-        conversation = _conversation(messages, tools)
+        conversation = read_conversation(messages, effort=effort, tools=tools)
         turn = self.turn(conversation, tools=tools, max_tokens=max_tokens)
         with closing(turn):
             for event in turn:
@@ -185,30 +206,3 @@ def load(
     if sampling is not None:
         source.sampling = sampling
     return Runner(folder, source, load_tokenizer())
-
-
-def _conversation(
-    messages: Sequence[Message | Mapping[str, str]], tools: Sequence[Tool]
-) -> list[Message]:
-    """Read what the caller gave, and put the system message in front."""
-    given: list[Message] = []
-    instructions: list[str] = []
-    for message in messages:
-        if isinstance(message, Message):
-            given.append(message)
-            continue
-        (read,) = conversation_from_json({"messages": [message]})
-        if read.role in ("system", "developer") and isinstance(read.content, str):
-            instructions.append(read.content)
-        elif read.role == "assistant" and read.channel is None:
-            given.append(replace(read, channel="final"))
-        else:
-            given.append(read)
-    if given and any(isinstance(part, SystemContent) for part in given[0].parts):
-        return given
-    opening = opening_messages(
-        instructions="\n\n".join(instructions) if instructions else None,
-        current_date=datetime.date.today(),
-        tools=tools,
-    )
-    return [*opening, *given]

@@ -30,6 +30,9 @@ def opening_messages(
         instructions: What is elsewhere called the system prompt.
         current_date: What the model is told. None tells it nothing.
         tools: Those named ``functions`` are the developer's, the others the system's.
+
+    Raises:
+        ValueError: There is no such effort.
     """
     builtin = tuple(tool.instruction for tool in tools if tool.name != FUNCTIONS)
     own = tuple(tool.instruction for tool in tools if tool.name == FUNCTIONS)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -8,12 +9,13 @@ import pytest
 from scripted import Scripted, Step, call, turn
 
 import gptoss_mlx
-from gptoss_mlx.errors import ContextError, HarmonyError, ModelNotFoundError
+from gptoss_mlx.errors import ContextError, ModelNotFoundError
 from gptoss_mlx.generation.sampling import Sampling
 from gptoss_mlx.harmony.messages import Message, ToolDescription, system_message
 from gptoss_mlx.runner import Runner, load
 from gptoss_mlx.tokenizer import load_tokenizer
-from gptoss_mlx.tools.functions import Function, Functions
+from gptoss_mlx.tools import Function, Functions
+from gptoss_mlx.tools.loop import TurnEvent
 
 
 def runner(*steps: Step, context_tokens: int = 131_072) -> tuple[Runner, Scripted]:
@@ -82,21 +84,50 @@ def test_openai_s_messages_are_understood() -> None:
 
 
 def test_a_system_message_of_the_caller_stays_in_front() -> None:
-    """No second one is made."""
-    ours, model = runner(turn("", "Yes."))
+    """No second one is made; instructions and tools follow it."""
+    ours, model = runner(turn("", "Yes."), turn("", "Yes."))
+    messages: list[Message | Mapping[str, object]] = [
+        system_message(effort="low"),
+        {"role": "system", "content": "Be brief."},
+        Message("user", "Well?"),
+    ]
+    ours.answer(messages, tools=[ADD])
+    list(ours.stream(messages, tools=[ADD]))
 
-    ours.answer([system_message(effort="low"), Message("user", "Well?")])
-
+    assert model.prompts[0] == model.prompts[1]
     assert model.prompts[0].count("<|start|>system") == 1
     assert "Reasoning: low" in model.prompts[0]
+    assert "# Instructions\n\nBe brief.\n\n# Tools" in model.prompts[0]
+    assert "namespace functions {" in model.prompts[0]
 
 
-def test_a_mapping_that_is_no_message_is_refused() -> None:
-    """The error names the place."""
-    ours, _ = runner()
+def test_answering_takes_an_effort() -> None:
+    """Medium if there is none."""
+    ours, model = runner(turn("", "Yes."), turn("", "Yes."))
+    question = {"role": "user", "content": "Well?"}
+    ours.answer([question])
+    list(ours.stream([question], effort="high"))
 
-    with pytest.raises(HarmonyError, match=r"messages\[0\]\.role must be one of"):
-        ours.answer([{"role": "nobody", "content": "x"}])
+    assert "Reasoning: medium" in model.prompts[0]
+    assert "Reasoning: high" in model.prompts[1]
+
+
+def test_a_stream_that_is_left_ends_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once, and not when the garbage is collected."""
+    ours, _ = runner(turn("Hm.", "It is so."))
+    begin, turns = ours.turn, []
+
+    def begun(messages: list[Message], **options: Any) -> Generator[TurnEvent]:
+        turns.append(begin(messages, **options))
+        return turns[0]
+
+    monkeypatch.setattr(ours, "turn", begun)
+    stream = ours.stream([{"role": "user", "content": "Why?"}])
+    next(stream)
+    stream.close()
+
+    with pytest.raises(StopIteration):
+        next(turns[0])
 
 
 def test_a_bound_on_tokens_cuts_the_answer() -> None:
