@@ -1,9 +1,17 @@
 from __future__ import annotations
 
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from scripted import Scripted, call, turn
+
+from gptoss_mlx.runner import Runner
+from gptoss_mlx.tokenizer import load_tokenizer
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 ANSWERS = {
@@ -26,3 +34,20 @@ def test_asking_from_python() -> None:
         ANSWERS["What is gpt-oss?"],
         ANSWERS["What is MXFP4?"],
     ]
+
+
+def test_calling_a_function(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The example runs what the model calls; the model is one that does as it is told."""
+    told = Scripted(call("functions.temperature", '{"city":"Oslo"}'), turn("", "Yes."))
+    runner = Runner(Path("20b"), cast(Any, told), load_tokenizer())
+    monkeypatch.setattr("gptoss_mlx.load", {"20b": runner}.__getitem__, raising=False)
+    runpy.run_path(str(EXAMPLES / "tool_call.py"))
+
+    assert capsys.readouterr().out.splitlines() == [
+        'functions.temperature: {"city":"Oslo"}',
+        'assistant: {"city": "Oslo", "celsius": 4}',
+        "Yes.",
+    ]
+    assert 'city: "Oslo" | "Rome",' in told.prompts[0]
