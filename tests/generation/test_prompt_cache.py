@@ -121,11 +121,21 @@ def test_three_turns_with_reasoning_compute_only_what_is_new(
             assert before[cache.reused - 1] == CHANNEL
 
 
-def test_a_turn_with_many_calls_goes_back_to_its_start(model: Model) -> None:
-    """The next turn drops reasoning from before all the calls, and more than are kept."""
+@pytest.mark.parametrize("earlier", [0, 3])
+def test_a_turn_with_many_calls_goes_back_to_its_start(model: Model, earlier: int) -> None:
+    """The next turn drops reasoning from before all the calls, and more than are kept.
+
+    After earlier turns the start is none of the first checkpoints, which are kept anyway.
+    """
     speaker = Speaker()
     cache = PromptCache(model, boundaries=BOUNDARIES, max_checkpoints=8)
-    prompt = message(SYSTEM, speaker.text(200)) + message(USER, speaker.text(20)) + ANSWER
+    prompt = message(SYSTEM, speaker.text(200))
+    for _ in range(earlier):
+        prompt += message(USER, speaker.text(150)) + ANSWER
+        ask(cache, model, prompt)
+        answer(cache, said(ANALYSIS, speaker.text(30)))
+        prompt += said(FINAL, speaker.text(150))
+    prompt += message(USER, speaker.text(20)) + ANSWER
     kept = list(prompt)
     for _ in range(6):
         logits = ask(cache, model, prompt)

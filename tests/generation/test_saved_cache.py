@@ -72,7 +72,7 @@ def test_a_saved_cache_goes_on_as_if_it_had_never_left_memory(
 def test_what_was_not_recorded_is_not_saved(
     model: Model, cache: PromptCache, tmp_path: Path
 ) -> None:
-    """A step that was queued when the answer was stopped is left out."""
+    """A step that was queued when the answer was stopped is left out of every layer."""
     cache.step(mx.array([7]))
     save_cache(cache, model, tmp_path / "chat")
 
@@ -82,6 +82,12 @@ def test_what_was_not_recorded_is_not_saved(
     assert [layer.offset for layer in loaded.layers] == [554] * 4
     assert loaded.turn_start == cache.turn_start == len(PROMPT)
     assert [path.name for path in tmp_path.iterdir()] == ["chat"]
+    prompt = [*loaded.tokens, START, 5]
+    hidden = loaded.read(loaded.begin(prompt))
+    logits = np.array(model.lm_head(hidden[:, -1:])[0, 0])
+    fresh = prefill_logits(model, np.array(prompt))[-1]
+    assert loaded.reused == 554
+    assert float(np.abs(logits - fresh).max()) <= BOUND
 
 
 def test_a_cache_of_another_model_is_refused(

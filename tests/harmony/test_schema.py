@@ -30,6 +30,7 @@ def shown(schema: Json, **more: Any) -> str:
         ({"anyOf": [STRING, {"type": "number"}, NULL]}, "x?: string | number | null,"),
         ({"anyOf": [CHOICE, NULL]}, 'x?: "a" | "b" | null,'),
         ({"anyOf": [{"type": ["string", "number"]}, NULL]}, "x?: string | number | null,"),
+        ({"anyOf": [{"type": ["string", "null"]}, NULL]}, "x?: string | null,"),
         ({"anyOf": [{"type": "array", "items": STRING}, NULL]}, "x?: string[] | null,"),
         ({"anyOf": [CITY, NULL]}, "x?: {\n    name: string,\n    } | null,"),
         (
