@@ -60,6 +60,8 @@ class Session:
 
     def clear(self) -> None:
         """Begin anew, with the same instructions."""
+        for tool in self._tools:
+            tool.reset()
         self.messages = self._opening()
 
     def ask(

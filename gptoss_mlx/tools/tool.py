@@ -44,6 +44,9 @@ class Tool(ABC):
                 message, and may try again.
         """
 
+    def reset(self) -> None:  # noqa: B027 - most tools remember nothing
+        """Forget the conversation: another one begins."""
+
 
 def tool_for(recipient: str, tools: Iterable[Tool]) -> tuple[Tool, str] | None:
     """Find the tool that a call is for, and the recipient that the tool knows.

@@ -1,0 +1,51 @@
+"""Find in a page: the lines that hold a text, as a page of their own.
+
+Source: https://github.com/openai/gpt-oss/blob/main/gpt_oss/tools/simple_browser/simple_browser_tool.py
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote
+
+from gptoss_mlx.tools.browser.page import Page
+
+__all__ = ["MAX_HITS", "find_in_page"]
+
+MAX_HITS = 50
+HIT_LINES = 4
+
+_LINK = re.compile(r"【\d+†([^†】]+)((?:†[^†】]+)?】)")
+
+
+def find_in_page(pattern: str, page: Page) -> Page:
+    """Find ``pattern`` literally in the display lines, whatever the case of its letters."""
+    pattern = pattern.lower()
+    lines = _without_links("\n".join(page.lines)).split("\n")
+    hits: list[int] = []
+    line = 0
+    while line < len(lines) and len(hits) < MAX_HITS:
+        if pattern in lines[line].lower():
+            hits.append(line)
+            line += HIT_LINES
+        else:
+            line += 1
+    found = [
+        "\n".join([f"# 【{id}†match at L{hit}】", *lines[hit : hit + HIT_LINES]])
+        for id, hit in enumerate(hits)
+    ]
+    return Page(
+        url=f"{page.url}/find?pattern={quote(pattern)}",
+        title=f"Find results for text: `{pattern}` in `{page.title}`",
+        text="\n\n".join(found) or f"No `find` results for pattern: `{pattern}`",
+        links=(page.url,) * len(hits),
+        passages=tuple(hits),
+    )
+
+
+def _without_links(text: str) -> str:
+    """Leave of each link its text, and every line where it was."""
+    return _LINK.sub(
+        lambda link: link[1] + "\n" * link[2].count("\n"),
+        text,
+    )

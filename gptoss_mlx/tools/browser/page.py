@@ -1,0 +1,116 @@
+"""A page as the model sees it: its text in lines of 80 columns, which it cites.
+
+Source: https://github.com/openai/gpt-oss/blob/main/gpt_oss/tools/simple_browser/page_contents.py
+"""
+
+from __future__ import annotations
+
+import textwrap
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+__all__ = ["WIDTH", "Page", "plain", "wrap"]
+
+WIDTH = 80
+"""Columns of a display line."""
+
+_MARKS = str.maketrans({"【": "〖", "】": "〗", "\u200b": None})
+
+
+@dataclass(frozen=True)
+class Page:
+    """A text with links.
+
+    Attributes:
+        url: Where it is. Results of a search have none.
+        title: What stands above it.
+        text: Its lines. A link is ``【id†text】`` or ``【id†text†domain】``; the brackets
+            stand for nothing else: see ``plain``.
+        links: The URLs of its links, by id.
+        passages: The display line on which each link opens its page; None for the first.
+            Only results have any: what is read has None in place of the tuple.
+    """
+
+    url: str
+    title: str
+    text: str
+    links: tuple[str, ...] = ()
+    passages: tuple[int | None, ...] | None = None
+
+    @property
+    def is_results(self) -> bool:
+        """Whether it lists what a search or a find brought."""
+        return self.passages is not None
+
+    @property
+    def lines(self) -> list[str]:
+        """The display lines, which the model counts from 0."""
+        return self._wrapped[0]
+
+    def source_line(self, display_line: int) -> int:
+        """Return the line of ``text`` that a display line is part of, counted from 1.
+
+        Raises:
+            IndexError: There is no such display line.
+        """
+        if not 0 <= display_line < len(self.lines):
+            raise IndexError(f"there is no display line {display_line}")
+        return bisect_right(self._wrapped[1], display_line)
+
+    def display_line(self, source_line: int) -> int:
+        """Return the display line on which a line of ``text`` begins.
+
+        Args:
+            source_line: Counted from 1.
+
+        Raises:
+            IndexError: There is no such line.
+        """
+        if not 1 <= source_line <= len(self._wrapped[1]):
+            raise IndexError(f"there is no line {source_line}")
+        return self._wrapped[1][source_line - 1]
+
+    @cached_property
+    def _wrapped(self) -> tuple[list[str], list[int]]:
+        """The display lines, and on which of them each line of ``text`` begins."""
+        lines: list[str] = []
+        begins = []
+        for line in self.text.split("\n"):
+            begins.append(len(lines))
+            if len(line) <= WIDTH and "\t" not in line:
+                lines.append(line)
+            else:
+                lines += wrap(line)
+        return lines, begins
+
+
+def wrap(line: str) -> Iterator[str]:
+    """Cut a line as ``textwrap.wrap`` does that drops and replaces no white space.
+
+    ``textwrap`` itself takes minutes for a word of a few million characters, which is what
+    a text without spaces is to it.
+    """
+    line = line.expandtabs()
+    begin = end = 0
+    for word in textwrap.TextWrapper.wordsep_re.split(line):
+        start, end = end, end + len(word)
+        if begin < start and end - begin > WIDTH >= len(word):
+            yield line[begin:start]
+            begin = start
+        while end - begin > WIDTH:
+            start = max(begin, start)
+            cut = begin + WIDTH
+            hyphen = line.rfind("-", start, cut)
+            if line[start : max(hyphen, start)].strip("-"):
+                cut = hyphen + 1
+            yield line[begin:cut]
+            begin = cut
+    if begin < end or not line:
+        yield line[begin:]
+
+
+def plain(text: str) -> str:
+    """Replace in a text what would look like a link in a page."""
+    return text.translate(_MARKS)
