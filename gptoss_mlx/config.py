@@ -24,6 +24,7 @@ from gptoss_mlx.errors import (
 from gptoss_mlx.files import has_file, read_json_object, short
 
 __all__ = [
+    "RELEASED",
     "LayerType",
     "ModelConfig",
     "Quantization",
@@ -145,6 +146,32 @@ class ModelConfig:
     rope_scaling: RopeScaling
     max_position_embeddings: int
     quantization: QuantizationTable | None = None
+
+
+def _released(num_hidden_layers: int, num_local_experts: int) -> ModelConfig:
+    return ModelConfig(
+        num_hidden_layers=num_hidden_layers,
+        hidden_size=2880,
+        intermediate_size=2880,
+        num_local_experts=num_local_experts,
+        num_experts_per_tok=4,
+        num_attention_heads=64,
+        num_key_value_heads=8,
+        head_dim=64,
+        vocab_size=201_088,
+        sliding_window=128,
+        layer_types=("sliding_attention", "full_attention") * (num_hidden_layers // 2),
+        rms_norm_eps=1e-5,
+        swiglu_limit=7.0,
+        swiglu_alpha=SWIGLU_ALPHA,
+        rope_theta=150_000.0,
+        rope_scaling=RopeScaling(32.0, 32.0, 1.0, 4096),
+        max_position_embeddings=131_072,
+    )
+
+
+RELEASED: Mapping[str, ModelConfig] = {"20b": _released(24, 32), "120b": _released(36, 128)}
+"""The two models that OpenAI released, by the names they have here."""
 
 
 def read_config(folder: Path) -> ModelConfig:

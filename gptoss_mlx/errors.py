@@ -26,6 +26,7 @@
   - ContextError
   - HarmonyError
   - ToolError
+  - DownloadError
   - AnswerError
 
 A message states the rule and then what was found. A hint is the next command, with the
@@ -49,6 +50,7 @@ __all__ = [
     "CorruptFileError",
     "DataError",
     "DestinationExistsError",
+    "DownloadError",
     "GptOssError",
     "HarmonyError",
     "MissingFileError",
@@ -272,6 +274,12 @@ class AnswerError(GptOssError):
     """A question got no whole answer."""
 
     hint = "Ask again."
+
+
+class DownloadError(GptOssError):
+    """A checkpoint cannot be fetched, or is not what was released."""
+
+    hint = "Check the network, then run the same command again: it goes on."
 
 
 _WRONG_PATH = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP)

@@ -19,11 +19,11 @@ from gptoss_mlx.files import read_json_object
 
 __all__ = [
     "StoredModel",
-    "default_model",
     "home",
     "model_size",
     "models",
     "models_folder",
+    "released_models",
     "resolve",
 ]
 
@@ -137,18 +137,17 @@ def resolve(name_or_path: str | os.PathLike[str]) -> Path:
     )
 
 
-def default_model() -> StoredModel | None:
-    """Return the model that is meant where none is named: gpt-oss-20b, or else -120b.
+def released_models() -> list[StoredModel]:
+    """List what is ready of gpt-oss-120b and -20b, in this order.
+
+    Of each the preferred recipe comes first.
 
     Raises:
         StorageError: The store cannot be listed.
     """
-    ready = [model for model in models() if model.ready]
-    for size in _SIZES.values():
-        ours = [model for model in ready if model.size == size]
-        if ours:
-            return min(ours, key=_preference)
-    return None
+    sizes = list(_SIZES.values())
+    ours = [model for model in models() if model.ready and model.size is not None]
+    return sorted(ours, key=lambda m: (-sizes.index(m.size or ""), _preference(m)))
 
 
 def _expanded(path: str) -> Path:

@@ -37,6 +37,7 @@ BESIDE = {
     "demo": "checkpoint",
     "sharing": "checkpoint",
     "chat": "runner",
+    "doctor": "runner",
     "server": "runner",
 }
 ALSO = {("memory.plan", "memory.device")}

@@ -179,26 +179,26 @@ def test_a_short_name_passes_over_what_is_broken(folder: Path) -> None:
     assert store.resolve("20b") == folder / "gpt-oss-20b-exact"
 
 
-def test_where_no_model_is_named(folder: Path) -> None:
-    """gpt-oss-20b is meant, or else -120b, and nothing that is broken."""
+def test_the_released_models_that_are_here(folder: Path) -> None:
+    """The larger first, of each the preferred recipe, and nothing that is broken."""
     put(folder, "another")
-    assert store.default_model() is None
+    assert store.released_models() == []
 
-    sizes = {"large": (36, 128), "small": (24, 32)}
-    for name, (layers, experts) in sizes.items():
-        config = put(folder, name) / "config.json"
-        text = json.loads(config.read_text())
-        text |= {"num_hidden_layers": layers, "num_local_experts": experts}
-        text["layer_types"] = ["sliding_attention", "full_attention"] * (layers // 2)
-        config.write_text(json.dumps(text))
-        model = store.default_model()
-        assert model is not None
-        assert model.name == name
+    for name, size, recipe in (
+        ("a", (24, 32), "exact"),
+        ("b", (24, 32), "q8"),
+        ("c", (36, 128), "exact"),
+        ("d", (36, 128), "q8"),
+    ):
+        config = put(folder, name, recipe=recipe) / "config.json"
+        layers, experts = size
+        keys = json.loads(config.read_text())
+        keys |= {"num_hidden_layers": layers, "num_local_experts": experts}
+        keys["layer_types"] = ["sliding_attention", "full_attention"] * (layers // 2)
+        config.write_text(json.dumps(keys))
+    (folder / "d" / "config.json").unlink()
 
-    (folder / "small" / "config.json").unlink()
-    model = store.default_model()
-    assert model is not None
-    assert model.name == "large"
+    assert [model.name for model in store.released_models()] == ["c", "b", "a"]
 
 
 def test_a_folder(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,8 @@ from gptoss_mlx import __version__
 from gptoss_mlx.cli.ask import ask
 from gptoss_mlx.cli.chat import chat
 from gptoss_mlx.cli.convert import convert
+from gptoss_mlx.cli.doctor import doctor
+from gptoss_mlx.cli.download import download
 from gptoss_mlx.cli.harmony import harmony
 from gptoss_mlx.cli.models import list_models
 from gptoss_mlx.cli.verify import verify
@@ -54,6 +56,8 @@ def _options(
 app.command()(ask)
 app.command()(chat)
 app.command()(convert)
+app.command()(doctor)
+app.command()(download)
 app.add_typer(harmony, name="harmony")
 app.command("models")(list_models)
 app.command()(verify)

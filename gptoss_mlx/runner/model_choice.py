@@ -9,6 +9,8 @@ from pathlib import Path
 
 from gptoss_mlx import store
 from gptoss_mlx.checkpoint import open_checkpoint
+from gptoss_mlx.config import RELEASED
+from gptoss_mlx.convert.recipes import RECIPES
 from gptoss_mlx.demo import DEMO_SHA256, unpack_demo
 from gptoss_mlx.errors import (
     CheckpointError,
@@ -18,10 +20,22 @@ from gptoss_mlx.errors import (
     storage_errors,
 )
 from gptoss_mlx.files import read_json_object
+from gptoss_mlx.memory.device import compute_dtype, memory_limit_bytes
+from gptoss_mlx.memory.plan import Plan, make_plan
 
-__all__ = ["DEMO", "demo_folder", "model_folder"]
+__all__ = [
+    "CONTEXT_TOKENS",
+    "DEMO",
+    "best_model",
+    "demo_folder",
+    "model_folder",
+    "plan_for",
+]
 
 DEMO = "demo"
+
+CONTEXT_TOKENS = 8_192
+"""The conversation that must fit with a model for it to be chosen unasked."""
 
 # convert notes its source's name in the manifest: that tells which demo a folder is.
 SOURCE_PREFIX = "gptoss-mlx-demo-"
@@ -34,9 +48,10 @@ def model_folder(
     """Find a model; make the demo model if that is asked for.
 
     Args:
-        name_or_path: As for ``store.resolve``. None: gpt-oss-20b or else -120b if one of
-            them is in the store, and else the demo model.
-        say: Hears a line about anything that takes over a second.
+        name_or_path: As for ``store.resolve``. None: the best of the released models that
+            is in the store and fits this machine, and else the demo model.
+        say: Hears a line about anything that takes over a second, and why it is the demo
+            model that opens where none was named.
 
     Raises:
         ModelNotFoundError: There is no such model.
@@ -44,10 +59,53 @@ def model_folder(
         StorageError: The demo model cannot be written.
     """
     if name_or_path is None:
-        model = store.default_model()
-        return demo_folder(say) if model is None else model.path
+        model, reason = best_model()
+        if model is not None:
+            return model.path
+        say(f"{reason} The demo model answers, a miniature.")
+        return demo_folder(say)
     name = os.fspath(name_or_path)
     return demo_folder(say) if name == DEMO else store.resolve(name)
+
+
+def best_model() -> tuple[store.StoredModel | None, str]:
+    """Choose the best released model in the store that fits this machine.
+
+    Returns:
+        The model, or None and the reason in a sentence or two.
+
+    Raises:
+        StorageError: The store cannot be listed.
+    """
+    here = store.released_models()
+    for model in here:
+        if plan_for(model.size or "", model.recipe or "exact").fits:
+            return model, ""
+    if not here:
+        return None, "No gpt-oss model is here yet: gptoss-mlx download 20b."
+    smallest = here[-1]
+    plan = plan_for(smallest.size or "", smallest.recipe or "exact")
+    return None, (
+        f"{smallest.name} needs {plan.total_bytes / 1e9:.1f} GB, and a program may use "
+        f"{plan.limit_bytes / 1e9:.1f} GB here: to try it all the same, name it."
+    )
+
+
+def plan_for(size: str, recipe: str) -> Plan:
+    """Plan a conversation of CONTEXT_TOKENS with a released model on this machine.
+
+    Args:
+        size: ``20b`` or ``120b``.
+        recipe: One that is unknown counts as ``exact``, which needs the most.
+    """
+    packing = RECIPES.get(recipe, RECIPES["exact"]).packing
+    return make_plan(
+        RELEASED[size],
+        packing,
+        context_tokens=CONTEXT_TOKENS,
+        limit_bytes=memory_limit_bytes(),
+        value_bytes=compute_dtype().size,
+    )
 
 
 def demo_folder(say: Callable[[str], None]) -> Path:
