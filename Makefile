@@ -17,7 +17,7 @@ chat: ## Chat with a model; set up .venv first if need be.
 
 test: ## Run the tests that take under 20 s each.
 	@sh .ci/setup test
-	@exec .venv/bin/python -m pytest -m "not slow" $(ARGS)
+	@exec .venv/bin/python -m pytest -n auto --dist worksteal -m "not slow" $(ARGS)
 
 check: ## Run the tests that take longer.
 	@sh .ci/setup test
@@ -46,6 +46,7 @@ parity: ## Compare logits with OpenAI's reference and transformers (fetches torc
 
 golden: ## Make the golden logits of the tests anew (after make parity).
 	@.venv-parity/bin/python tests/parity/make_golden.py
+	@.venv-parity/bin/python tests/parity/make_demo_golden.py
 
 clean: ## Remove everything that make has made.
 	@rm -rf .venv .venv-parity build dist *.egg-info

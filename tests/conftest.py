@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 # Before MLX is imported: its default turns float32 products into TF32 on some devices.
 os.environ["MLX_ENABLE_TF32"] = "0"
 
 import pytest
+from evidence import EVIDENCE, NETWORK, Note, evidence_lines, watch_network
 from golden import CASES, Case, write_case
 
 _ON_A_MAC = os.uname().sysname == "Darwin"
@@ -17,6 +19,47 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("metal") and not _ON_A_MAC:
             item.add_marker(pytest.mark.skip(reason="needs an Apple GPU"))
+
+
+def pytest_configure() -> None:
+    """Watch what the tests try to reach, from the first on."""
+    watch_network()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Tell the process that prints the summary, where there are several."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["network"] = NETWORK
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Hear what another process has tried to reach."""
+    NETWORK.extend(getattr(node, "workeroutput", {}).get("network", []))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was measured."""
+    noted: dict[str, list[float]] = {}
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            if name in EVIDENCE and report.when == "call":
+                noted.setdefault(name, []).append(value)
+    terminalreporter.section("evidence")
+    for line in evidence_lines(noted):
+        terminalreporter.line(line)
+
+
+@pytest.fixture
+def note(record_property: Note) -> Note:
+    """Notes a number for the lines at the end."""
+
+    def add(name: str, value: float) -> None:
+        assert name in EVIDENCE
+        record_property(name, value)
+
+    return add
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
 
 from rich.console import Console
@@ -29,7 +30,7 @@ LEAVES = "Ctrl-D or /quit leaves"
 def chat_in_terminal(
     session: Session,
     *,
-    title: str,
+    banner: Sequence[str],
     show_reasoning: bool = False,
     console: Console | None = None,
 ) -> None:
@@ -39,14 +40,15 @@ def chat_in_terminal(
 
     Args:
         session: The conversation.
-        title: What is said of the model at the beginning.
+        banner: Lines to begin with.
         show_reasoning: Print the reasoning unasked.
         console: Where to. None: stdout.
     """
     console = console or Console(markup=False, emoji=False, highlight=False)
     with console.use_theme(MARKDOWN_THEME):
         chat = _Chat(session, console, show_reasoning)
-        chat.say(title)
+        for line in banner:
+            chat.say(line)
         chat.say(f"/help lists the commands, Ctrl-C stops an answer, {LEAVES}")
         chat.run()
 

@@ -31,7 +31,7 @@ from dataclasses import dataclass
 
 from gptoss_mlx.config import MXFP4_GROUP_SIZE, ModelConfig, Quantization
 
-__all__ = ["FLOATS", "Part", "View", "dense_modules", "tensor_views"]
+__all__ = ["FLOATS", "Part", "View", "dense_modules", "openai_name", "tensor_views"]
 
 FLOATS = ("BF16", "F16", "F32")
 
@@ -92,7 +92,7 @@ def tensor_views(
     for module in dense_modules(config):
         yield from _module_views(config, module, openai, packings[module.path])
     for name, shape in _vectors(config):
-        released = _openai_name(name) if openai else name
+        released = openai_name(name) if openai else name
         yield View(name, shape, (Part(released, shape, FLOATS),))
     for layer in range(config.num_hidden_layers):
         yield from _expert_views(config, layer, openai, split)
@@ -139,7 +139,7 @@ def _module_views(
         name = f"{path}.{suffix}"
         shape = (rows,) if columns is None else (rows, columns)
         part = Part(
-            _openai_name(name) if openai else name,
+            openai_name(name) if openai else name,
             (part_rows, *shape[1:]),
             dtypes,
             None if suffix == "bias" else packing,
@@ -179,7 +179,7 @@ def _expert_views(
         ):
             name = f"{experts}.{projection}_{kind}"
             if not split:
-                released = _openai_name(name) if openai else name
+                released = openai_name(name) if openai else name
                 yield View(name, shape, (Part(released, shape, dtypes),))
                 continue
             # mlx-lm packs 8 values into a uint32: the same bytes, low nibble first.
@@ -225,7 +225,11 @@ _OPENAI_LAYER = {
 }
 
 
-def _openai_name(name: str) -> str:
+def openai_name(name: str) -> str:
+    """Return the name in ``original/`` of what holds a tensor of the root's name.
+
+    q, k and v are in one, in this order.
+    """
     if name in _OPENAI_GLOBALS:
         return _OPENAI_GLOBALS[name]
     layer, rest = name.removeprefix("model.layers.").split(".", 1)

@@ -31,7 +31,8 @@ def chat(
     """Chat with a model.
 
     In a terminal it prompts for questions until Ctrl-D or /quit; /help lists the commands
-    and keys. By pipe it answers each line: answers go to stdout, the rest to stderr.
+    and keys. By pipe it answers each line: answers go to stdout, the rest to stderr. With
+    nothing on stdin it takes a tour of four questions.
 
     Example: echo "What is gpt-oss?" | gptoss-mlx chat
     """
@@ -39,17 +40,22 @@ def chat(
     import datetime
     import functools
     import io
+    import itertools
     import sys
 
     from rich.console import Console
 
+    from gptoss_mlx.chat.banner import banner_lines
     from gptoss_mlx.chat.pipe import answer_lines
     from gptoss_mlx.chat.session import Session
     from gptoss_mlx.chat.terminal import chat_in_terminal
+    from gptoss_mlx.cli.first_model import choose_model
     from gptoss_mlx.cli.options import changed_sampling
     from gptoss_mlx.runner import load
+    from gptoss_mlx.runner.tour import show_tour
 
     say = functools.partial(typer.echo, err=True)
+    model = choose_model() if model is None else model
     with Console(stderr=True).status("Loading the model"):
         runner = load(model, say=say)
     source = runner.source
@@ -65,16 +71,12 @@ def chat(
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     if sys.stdin.isatty() and sys.stdout.isatty():
-        chat_in_terminal(
-            session, title=_title(runner.folder.name), show_reasoning=show_reasoning
-        )
+        banner = banner_lines(runner, effort)
+        chat_in_terminal(session, banner=banner, show_reasoning=show_reasoning)
         return
     lines = (line.decode(errors="replace") for line in sys.stdin.buffer)
-    if not answer_lines(session, lines, sys.stdout, sys.stderr):
+    first = next(lines, None)
+    if first is None:
+        show_tour(runner, sys.stdout, sys.stderr)
+    elif not answer_lines(session, itertools.chain([first], lines), sys.stdout, sys.stderr):
         raise typer.Exit(1)
-
-
-def _title(folder: str) -> str:
-    if folder == "demo":
-        return "The demo model, a miniature that has memorised twenty answers"
-    return folder

@@ -70,7 +70,7 @@ def typed(
     keyboard.send_text(keys)
     session = model if isinstance(model, Session) else Session(model, load_tokenizer())
     console = Console(file=file, width=80, markup=False, emoji=False, highlight=False)
-    chat_in_terminal(session, title="a script", console=console, **options)
+    chat_in_terminal(session, banner=["a script"], console=console, **options)
     text = file.getvalue()
     assert text.startswith(HEAD)
     return THOUGHT.sub("thought\n", text.removeprefix(HEAD))

@@ -10,6 +10,7 @@ from typing import Any
 
 import mlx.core as mx
 import pytest
+from evidence import Note
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_checkpoint import write_tiny_checkpoint
@@ -119,12 +120,16 @@ def mutate(draw: Draw, content: bytes, file: str) -> bytes:
 )
 @given(data=st.data())
 def test_a_mutated_file_opens_or_raises_a_named_error(
-    data: st.DataObject, whole: Path, tmp_path_factory: pytest.TempPathFactory
+    data: st.DataObject,
+    whole: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    note: Note,
 ) -> None:
     """What opens can be read to the last tensor; all else is a GptOssError with a hint."""
     file = data.draw(st.sampled_from([*FILES, "model.safetensors"]))
     folder = tmp_path_factory.getbasetemp() / "mutated"
     folder.mkdir(exist_ok=True)
+    note("mutations", 1)
     contents = {name: (whole / name).read_bytes() for name in FILES}
     contents[file] = mutate(data.draw, contents[file], file)
     for name, content in contents.items():

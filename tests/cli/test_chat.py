@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from gptoss_mlx.runner.tour import TOUR
+
 SOURCE = Path(__file__).parents[2] / "examples" / "demo_dialogues.json"
 ANSWERS = {
     question: dialogue["answer"]
@@ -45,11 +47,16 @@ def test_each_line_is_a_question() -> None:
     assert lines[2] == ANSWERS["What is MXFP4?"]
 
 
-def test_without_a_question_there_is_no_answer() -> None:
-    """Empty stdin is no error."""
-    done = chat(questions=b"")
+def test_without_a_question_there_is_a_tour() -> None:
+    """Four real turns: questions on stderr, answers on stdout."""
+    done = chat("demo", questions=b"")
+    answers = done.stdout.decode().splitlines()
 
-    assert (done.returncode, done.stdout) == (0, b"")
+    assert done.returncode == 0
+    assert len(answers) == len(TOUR)
+    for turn, answer in zip(TOUR, answers, strict=True):
+        assert turn.expected in answer
+        assert f"> {turn.question}\n" in done.stderr.decode()
 
 
 def test_a_model_that_is_not_there_is_an_error(tmp_path: Path) -> None:
@@ -63,7 +70,7 @@ def test_a_model_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 
 def test_a_question_without_room_is_an_error_in_the_end() -> None:
     """The other lines are answered; stdout has a line for each."""
-    done = chat(questions=b"word " * 140_000 + b"\nWhat is harmony?\n")
+    done = chat("demo", questions=b"word " * 140_000 + b"\nWhat is harmony?\n")
 
     assert done.returncode == 1
     assert done.stdout.decode() == f"\n{ANSWERS['What is harmony?']}\n"

@@ -6,6 +6,7 @@ import json
 
 import openai_harmony
 import pytest
+from evidence import Note
 from harmony_round_trip import check_read_back
 from harmony_strategies import Json, conversations, dumped, schemas
 from hypothesis import HealthCheck, given, settings
@@ -65,23 +66,25 @@ def check_conversation(library: openai_harmony.HarmonyEncoding, conversation: Js
 @some
 @given(conversation=conversations)
 def test_conversations_have_the_library_s_tokens(
-    library: openai_harmony.HarmonyEncoding, conversation: Json
+    library: openai_harmony.HarmonyEncoding, conversation: Json, note: Note
 ) -> None:
     """For completion and training, with nothing dropped and with the documented rule.
 
     The same conversations are read back from these tokens.
     """
     check_conversation(library, conversation)
+    note("conversations", 1)
 
 
 @pytest.mark.slow
 @many
 @given(conversation=conversations)
 def test_2000_conversations_have_the_library_s_tokens(
-    library: openai_harmony.HarmonyEncoding, conversation: Json
+    library: openai_harmony.HarmonyEncoding, conversation: Json, note: Note
 ) -> None:
     """The same, on many more."""
     check_conversation(library, conversation)
+    note("conversations", 1)
 
 
 def check_schema(library: openai_harmony.HarmonyEncoding, schema: Json) -> None:
@@ -103,20 +106,22 @@ def check_schema(library: openai_harmony.HarmonyEncoding, schema: Json) -> None:
 @some
 @given(schema=schemas)
 def test_schemas_have_the_library_s_text(
-    library: openai_harmony.HarmonyEncoding, schema: Json
+    library: openai_harmony.HarmonyEncoding, schema: Json, note: Note
 ) -> None:
     """Every keyword that it knows, with values of every kind, right ones or not."""
     check_schema(library, schema)
+    note("schemas", 1)
 
 
 @pytest.mark.slow
 @many
 @given(schema=schemas)
 def test_2000_schemas_have_the_library_s_text(
-    library: openai_harmony.HarmonyEncoding, schema: Json
+    library: openai_harmony.HarmonyEncoding, schema: Json, note: Note
 ) -> None:
     """The same, on many more."""
     check_schema(library, schema)
+    note("schemas", 1)
 
 
 def test_built_in_tools_have_the_library_s_texts(

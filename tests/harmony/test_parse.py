@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from random import Random
 
 import pytest
+from evidence import Note
 from harmony_round_trip import check_read_back
 from harmony_strategies import Json, conversations
 from hypothesis import HealthCheck, given, settings
@@ -384,6 +385,7 @@ def test_a_loop_of_one_thing_is_read_in_no_time(unit: str) -> None:
     assert all(len(message.problem or "") < 1000 for message in read)
 
 
-def test_100000_random_and_mutated_streams_are_read() -> None:
+def test_100000_random_and_mutated_streams_are_read(note: Note) -> None:
     """Whatever the model writes, nothing is raised and the tokens are all there."""
     check_streams(100_000, seed=0)
+    note("streams", 100_000)

@@ -9,6 +9,7 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 import pytest
+from evidence import Note
 from golden import CASES, LENGTH, Case, Golden, prefill_logits, tokens_of, write_case
 from tiny_checkpoint import write_split_folder
 
@@ -61,24 +62,35 @@ def test_the_goldens_belong_to_these_checkpoints(case: Case, tmp_path: Path) -> 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_48_tokens(
-    case: Case, layout: str, layouts: dict[str, Callable[[Case], Path]]
+    case: Case,
+    layout: str,
+    layouts: dict[str, Callable[[Case], Path]],
+    note: Note,
 ) -> None:
     """One pass over a short text is within 1e-4."""
     model = load_model(layouts[layout](case), dtype=mx.float32)
 
     logits = np.array(model(mx.array(tokens_of(case)[None, :SHORT]))[0])
 
-    assert Golden.load(case).difference(logits, 0, SHORT) <= SHORT_BOUND
+    difference = Golden.load(case).difference(logits, 0, SHORT)
+    note("parity_48", difference)
+    assert difference <= SHORT_BOUND
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_1500_tokens(case: Case, released: dict[Case, Path]) -> None:
+def test_1500_tokens(
+    case: Case,
+    released: dict[Case, Path],
+    note: Note,
+) -> None:
     """A text far beyond the window is within 5e-4."""
     model = load_model(released[case], dtype=mx.float32)
 
     logits = prefill_logits(model, tokens_of(case))
 
-    assert Golden.load(case).difference(logits, 0, LENGTH) <= LONG_BOUND
+    difference = Golden.load(case).difference(logits, 0, LENGTH)
+    note("parity_1500", difference)
+    assert difference <= LONG_BOUND
 
 
 @pytest.mark.slow

@@ -1,0 +1,38 @@
+"""What a conversation in a terminal begins with."""
+
+from __future__ import annotations
+
+import mlx.core as mx
+
+from gptoss_mlx.harmony.messages import Effort
+from gptoss_mlx.memory.device import memory_limit_bytes
+from gptoss_mlx.runner.model_choice import DEMO
+from gptoss_mlx.runner.runner import Runner
+from gptoss_mlx.runner.tour import TOUR
+
+__all__ = ["banner_lines"]
+
+QUESTIONS: tuple[str, ...] = (
+    "How does a lighthouse work?",
+    "Write a haiku about the sea.",
+    "What should I know before I learn Rust?",
+)
+
+
+def banner_lines(runner: Runner, effort: Effort) -> list[str]:
+    """Say which model it is, what it takes, and what one might ask.
+
+    Args:
+        runner: The model, loaded.
+        effort: How long it is to reason.
+    """
+    name = runner.folder.name
+    questions = QUESTIONS
+    if name == DEMO:
+        name = "The demo model, a miniature"
+        questions = tuple(turn.question for turn in TOUR[:3])
+    used, limit = mx.get_active_memory() / 1e9, memory_limit_bytes() / 1e9
+    return [
+        f"{name} · memory {used:.1f} of {limit:.1f} GB · effort {effort}",
+        f"You might ask: {' · '.join(questions)}",
+    ]

@@ -1,0 +1,1 @@
+"""What this machine is, and whether the program is right on it."""

@@ -1,0 +1,51 @@
+"""All that doctor looks at, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import mlx.core as mx
+
+from gptoss_mlx.doctor.machine import inspect_machine
+from gptoss_mlx.doctor.report import Report, TourAnswer
+from gptoss_mlx.doctor.selftest import check_logits
+from gptoss_mlx.memory.device import compute_dtype
+from gptoss_mlx.runner.model_choice import demo_folder
+from gptoss_mlx.runner.runner import Answer, load
+from gptoss_mlx.runner.tour import TourTurn, take_tour
+from gptoss_mlx.tools.loop import Usage
+
+__all__ = ["examine"]
+
+
+def examine(say: Callable[[str], None]) -> Report:
+    """Look at the machine, and run the demo model on its own device.
+
+    Args:
+        say: Hears a line about anything that takes over a second.
+
+    Raises:
+        GptOssError: The demo model cannot be unpacked or loaded.
+    """
+    folder = demo_folder(say)
+    mx.reset_peak_memory()
+    # float32 shows what is right; the type that the device computes in shows that it runs.
+    dtypes = dict.fromkeys((mx.float32, compute_dtype()))
+    logits = tuple(check_logits(folder, dtype) for dtype in dtypes)
+    tour: list[TourAnswer] = []
+    spent: list[Usage] = []
+
+    def hear(turn: TourTurn, answer: Answer) -> None:
+        passed = turn.expected in answer.text
+        tour.append(TourAnswer(turn.question, answer.text, passed))
+        spent.append(answer.usage)
+
+    take_tour(load(folder), hear)
+    seconds = sum(usage.decode_s for usage in spent)
+    return Report(
+        machine=inspect_machine(),
+        logits=logits,
+        tour=tuple(tour),
+        peak_bytes=mx.get_peak_memory(),
+        tokens_per_s=sum(usage.later_tokens for usage in spent) / seconds,
+    )

@@ -1,0 +1,99 @@
+"""The miniature on this machine's own device, against OpenAI's reference.
+
+The golden logits were made by OpenAI's torch implementation in float32, on the same
+weights; tests/parity/make_golden.py makes them anew.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import NamedTuple
+
+import mlx.core as mx
+import numpy as np
+import numpy.typing as npt
+
+from gptoss_mlx.errors import DataError
+from gptoss_mlx.model.loading import load_model
+
+__all__ = ["BOUNDS", "GOLDEN", "LogitsCheck", "check_logits"]
+
+GOLDEN = "demo_logits.npz"
+
+BOUNDS = {"float32": 1e-3, "bfloat16": 0.5}
+"""How far logits may be from the reference. In bf16 a value has 8 bits: that is a check
+for what is badly wrong, float32 the one for what is right."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogitsCheck:
+    """A comparison with the reference.
+
+    Attributes:
+        dtype: What was computed in.
+        difference: The largest, of any logit.
+        bound: What it may be at most.
+        positions: How many were compared.
+        same_choice: At how many of them the likeliest token is the reference's.
+        tokens_per_s: How quickly the prompt was read.
+    """
+
+    dtype: str
+    difference: float
+    bound: float
+    positions: int
+    same_choice: int
+    tokens_per_s: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether it is near enough."""
+        return self.difference <= self.bound
+
+
+def check_logits(folder: Path, dtype: mx.Dtype) -> LogitsCheck:
+    """Compute the logits of a fixed text, and compare them.
+
+    Args:
+        folder: The demo model, converted.
+        dtype: What to compute in.
+
+    Raises:
+        DataError: The golden logits are missing from the package.
+        GptOssError: As ``load_model``.
+    """
+    tokens, positions, ids, golden = _read_golden()
+    model = load_model(folder, dtype=dtype)
+    begun = time.perf_counter()
+    hidden = model.model(mx.array(tokens[None]))[:, mx.array(positions)]
+    logits = np.array(model.lm_head(hidden)[0].astype(mx.float32))  # (P, V)
+    seconds = time.perf_counter() - begun
+    ours = logits[:, ids]
+    name = str(dtype).removeprefix("mlx.core.")
+    return LogitsCheck(
+        dtype=name,
+        difference=float(np.abs(ours - golden).max()),
+        bound=BOUNDS[name],
+        positions=len(positions),
+        same_choice=int((ours.argmax(-1) == golden.argmax(-1)).sum()),
+        tokens_per_s=len(tokens) / seconds,
+    )
+
+
+class _Golden(NamedTuple):
+    tokens: npt.NDArray[np.int32]
+    positions: npt.NDArray[np.int64]
+    ids: npt.NDArray[np.int64]
+    logits: npt.NDArray[np.float32]
+
+
+def _read_golden() -> _Golden:
+    path = resources.files("gptoss_mlx.data") / GOLDEN
+    try:
+        with path.open("rb") as file, np.load(file) as arrays:
+            return _Golden(*(arrays[name] for name in _Golden._fields))
+    except (OSError, KeyError, ValueError) as error:
+        raise DataError(f"{path} must hold golden logits but does not: {error}.") from error

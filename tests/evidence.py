@@ -1,0 +1,66 @@
+"""What the tests have measured, told in a few lines at their end.
+
+A test notes a number by the fixture ``note``, under one of these names.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+__all__ = ["EVIDENCE", "NETWORK", "Note", "evidence_lines", "watch_network"]
+
+Note = Callable[[str, float], None]
+"""Notes a number under a name of EVIDENCE."""
+
+
+class Line(NamedTuple):
+    """How the numbers that tests note under one name are told together."""
+
+    together: Callable[[Iterable[float]], float]
+    text: str
+
+
+EVIDENCE = {
+    "parity_48": Line(max, "logits of 48 tokens: {:.1e} from OpenAI's, at most 1e-04"),
+    "parity_1500": Line(max, "logits of 1,500 tokens: {:.1e} from OpenAI's, at most 5e-04"),
+    "conversations": Line(
+        sum, "{:,} conversations rendered as openai-harmony does, and read back"
+    ),
+    "schemas": Line(sum, "{:,} tool schemas rendered as openai-harmony does"),
+    "streams": Line(sum, "{:,} random token streams read without an exception"),
+    "mutations": Line(sum, "{:,} damaged checkpoints opened or refused by name"),
+    "demo_logits": Line(max, "demo model: logits {:.1e} from OpenAI's, at most 1e-03"),
+}
+
+NETWORK: list[str] = []
+"""Attempts to reach anything but this machine, in the tests' own process."""
+
+
+def evidence_lines(noted: dict[str, list[float]]) -> list[str]:
+    """Tell what was noted, in the order of EVIDENCE."""
+    lines = [
+        line.text.format(line.together(noted[name]))
+        for name, line in EVIDENCE.items()
+        if name in noted
+    ]
+    return [*lines, f"network calls made: {len(NETWORK)}", *NETWORK]
+
+
+def watch_network() -> None:
+    """Note from now on what this process tries to reach."""
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "socket.connect":
+            address = arguments[1]
+            # A path is a socket of this machine.
+            host = address[0] if isinstance(address, tuple) else "localhost"
+        elif event == "socket.getaddrinfo":
+            host = arguments[0]
+        else:
+            return
+        if str(host) not in ("localhost", "127.0.0.1", "::1", "None"):
+            NETWORK.append(f"{event} {host}")
+
+    sys.addaudithook(hook)
