@@ -52,13 +52,15 @@ def screen() -> pyte.Screen:
     screen.keyboard = keyboard
     size = struct.pack("HHHH", LINES, COLUMNS, 0, 0)
     fcntl.ioctl(program, termios.TIOCSWINSZ, size)
-    environment = {"TERM": "xterm-256color"}
+    # COLUMNS and LINES, where they are set, would count for more than the terminal.
+    environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
+    environment["TERM"] = "xterm-256color"
     process = subprocess.Popen(
         [sys.executable, "-m", "gptoss_mlx", "chat", "demo"],
         stdin=program,
         stdout=program,
         stderr=program,
-        env={**os.environ, **environment},
+        env=environment,
         start_new_session=True,
     )
     os.close(program)
@@ -90,10 +92,11 @@ def drawn(screen: pyte.Screen) -> str:
     console = Console(record=True, width=COLUMNS, file=io.StringIO())
     for row in range(LINES):
         cells = [screen.buffer[row][column] for column in range(COLUMNS)]
+        while cells and not cells[-1].data.strip():
+            cells.pop()
         line = Text()
         for look, run in itertools.groupby(cells, style):
             line.append("".join(cell.data for cell in run), look)
-        line.rstrip()
         console.print(line, no_wrap=True)
     return console.export_svg(title="gptoss-mlx chat", unique_id="chat")
 

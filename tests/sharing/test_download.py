@@ -90,7 +90,10 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    constants = "huggingface_hub.constants"
+    monkeypatch.setattr(f"{constants}.HF_HUB_CACHE", str(tmp_path / "cache"))
+    # It would ask the real Hub for a list of coding agents, to name one in its requests.
+    monkeypatch.setattr(f"{constants}.HF_HUB_DISABLE_TELEMETRY", True)
     yield Hub(f"http://127.0.0.1:{server.server_port}", files, asked)
     server.shutdown()
     thread.join()
