@@ -10,7 +10,6 @@ from pathlib import Path
 from gptoss_mlx import store
 from gptoss_mlx.checkpoint import open_checkpoint
 from gptoss_mlx.config import RELEASED
-from gptoss_mlx.convert.recipes import RECIPES
 from gptoss_mlx.demo import DEMO_SHA256, unpack_demo
 from gptoss_mlx.errors import (
     CheckpointError,
@@ -98,6 +97,9 @@ def plan_for(size: str, recipe: str) -> Plan:
         size: ``20b`` or ``120b``.
         recipe: One that is unknown counts as ``exact``, which needs the most.
     """
+    # Imported here: it brings the whole conversion, which the demo model does not need.
+    from gptoss_mlx.convert.recipes import RECIPES
+
     packing = RECIPES.get(recipe, RECIPES["exact"]).packing
     return make_plan(
         RELEASED[size],
