@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from gptoss_mlx.checkpoint import Checkpoint
+from gptoss_mlx.checkpoint.folder import Checkpoint
 from gptoss_mlx.errors import storage_errors
 from gptoss_mlx.store import model_size
 from gptoss_mlx.tokenizer import VOCAB_SIZE

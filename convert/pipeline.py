@@ -17,7 +17,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from gptoss_mlx import __version__
-from gptoss_mlx.checkpoint import Checkpoint, Layout, open_checkpoint
+from gptoss_mlx.checkpoint.folder import Checkpoint, open_checkpoint
+from gptoss_mlx.checkpoint.layout import Layout
 from gptoss_mlx.errors import (
     ConvertError,
     DestinationExistsError,

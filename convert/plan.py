@@ -12,9 +12,11 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any
 
-from gptoss_mlx.checkpoint import Checkpoint, Layout
+from gptoss_mlx.checkpoint.folder import Checkpoint
+from gptoss_mlx.checkpoint.layout import Layout
 from gptoss_mlx.checkpoint.safetensors import DTYPE_BYTES
-from gptoss_mlx.config import Quantization, hugging_face_keys
+from gptoss_mlx.config import Quantization
+from gptoss_mlx.config_json import hugging_face_keys
 from gptoss_mlx.files import read_json_object
 
 from .recipes import Recipe

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gptoss_mlx.checkpoint import Checkpoint, Layout
+from gptoss_mlx.checkpoint.folder import Checkpoint
+from gptoss_mlx.checkpoint.layout import Layout
 from gptoss_mlx.errors import storage_errors
 
 __all__ = ["Provenance", "identity_of", "provenance_of"]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import mlx.core as mx
 import numpy as np
 
-from gptoss_mlx.checkpoint import Checkpoint
+from gptoss_mlx.checkpoint.folder import Checkpoint
 from gptoss_mlx.config import Quantization
 
 __all__ = ["PIECE_BYTES", "QuantizedRows", "quantize_rows", "rows_of_piece"]

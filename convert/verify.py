@@ -11,8 +11,8 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 
-from gptoss_mlx.checkpoint import Checkpoint, TensorInfo, open_checkpoint
-from gptoss_mlx.checkpoint.safetensors import read_chunks, read_header
+from gptoss_mlx.checkpoint.folder import Checkpoint, open_checkpoint
+from gptoss_mlx.checkpoint.safetensors import TensorInfo, read_chunks, read_header
 from gptoss_mlx.config import Quantization
 from gptoss_mlx.errors import CheckpointError, VerifyError, storage_errors
 

@@ -5,7 +5,8 @@ Prints: the model's call, what the function returned, and the answer
 """
 
 from gptoss_mlx import load
-from gptoss_mlx.tools import Function, Functions, ToolDescription
+from gptoss_mlx.harmony.messages import ToolDescription
+from gptoss_mlx.tools.functions import Function, Functions
 
 
 def temperature(city: str) -> dict[str, object]:

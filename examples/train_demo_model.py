@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from gptoss_mlx.demo import EMBEDDING, LM_HEAD, Tensor, pack_demo, seeded_rows
+from gptoss_mlx.demo.package import EMBEDDING, LM_HEAD, Tensor, pack_demo, seeded_rows
 from gptoss_mlx.harmony.messages import Message, developer_message, system_message
 from gptoss_mlx.harmony.render import render_conversation, render_message
 from gptoss_mlx.tokenizer import SPECIAL_TOKENS, VOCAB_SIZE, load_tokenizer

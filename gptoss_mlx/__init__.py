@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gptoss_mlx.llm import load
     from gptoss_mlx.model.loading import load_model
-    from gptoss_mlx.runner import load
 
 __all__ = ["__version__", "load", "load_model"]
 
@@ -20,7 +20,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     """Import MLX only for those who use it: ``gptoss-mlx --help`` does not."""
     if name == "load":
-        from gptoss_mlx.runner import load
+        from gptoss_mlx.llm import load
 
         return load
     if name == "load_model":

@@ -1,5 +1,5 @@
 """``python -m gptoss_mlx`` is ``gptoss-mlx``."""
 
-from gptoss_mlx.cli import main
+from gptoss_mlx.cli.app import main
 
 main()

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from gptoss_mlx.config import read_config
+from gptoss_mlx.config_json import read_config
 from gptoss_mlx.errors import (
     GptOssError,
     ModelNotFoundError,

@@ -16,7 +16,9 @@ from typing import Any
 
 from gptoss_mlx.errors import ToolError
 from gptoss_mlx.harmony.messages import Message
-from gptoss_mlx.tools.browser import Browser, Page, SearchResult, results_page
+from gptoss_mlx.tools.browser.backend import SearchResult, results_page
+from gptoss_mlx.tools.browser.page import Page
+from gptoss_mlx.tools.browser.tool import Browser
 
 __all__ = ["CASES", "GOLDEN", "SEEDS", "Case", "Table", "answers", "digest", "random_case"]
 

@@ -10,14 +10,8 @@ from typing import Any
 
 import pytest
 
-from gptoss_mlx.config import (
-    ModelConfig,
-    Quantization,
-    RopeScaling,
-    hugging_face_keys,
-    parse_config,
-    read_config,
-)
+from gptoss_mlx.config import ModelConfig, Quantization, RopeScaling
+from gptoss_mlx.config_json import hugging_face_keys, parse_config, read_config
 from gptoss_mlx.errors import (
     ConfigError,
     GptOssError,

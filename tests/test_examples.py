@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 from scripted import Scripted, call, turn
 
-from gptoss_mlx.runner import Runner
+from gptoss_mlx.llm import LLM
 from gptoss_mlx.tokenizer import load_tokenizer
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -41,7 +41,7 @@ def test_calling_a_function(
 ) -> None:
     """The example runs what the model calls; the model is one that does as it is told."""
     told = Scripted(call("functions.temperature", '{"city":"Oslo"}'), turn("", "Yes."))
-    runner = Runner(Path("20b"), cast(Any, told), load_tokenizer())
+    runner = LLM(Path("20b"), cast(Any, told), load_tokenizer())
     monkeypatch.setattr("gptoss_mlx.load", {"20b": runner}.__getitem__, raising=False)
     runpy.run_path(str(EXAMPLES / "tool_call.py"))
 

@@ -7,40 +7,36 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-# Each part may import itself and those before it.
-CHAIN = [
-    "errors",
-    "files",
-    "config",
-    "store",
-    "tokenizer",
-    "checkpoint",
-    "model",
-    "memory.expert_slots",
-    "generation",
-    "harmony",
-    "library",
-    "tools",
-    "runner",
-    "bench",
-    "cli",
-]
-# These stand beside the chain, on the part named: they may import it and what is below
-# it, but not each other where they stand on the same one. What follows in the chain may
-# import them. On "" means on nothing.
-BESIDE = {
-    "data": "",
-    "memory": "",
-    "memory.device": "config",
-    "memory.plan": "config",
-    "convert": "checkpoint",
-    "demo": "checkpoint",
-    "sharing": "checkpoint",
-    "chat": "runner",
-    "doctor": "runner",
-    "server": "runner",
+# What each part stands on. It may import these, and all that they may; nothing else.
+STANDS_ON: dict[str, tuple[str, ...]] = {
+    "data": (),
+    "errors": (),
+    "files": ("errors",),
+    "device": ("files",),
+    "config": ("files",),
+    "config_json": ("config",),
+    "tokenizer": ("files", "data"),
+    "manifest": ("files",),
+    "store": ("config_json", "manifest"),
+    "checkpoint": ("config_json",),
+    "model": ("checkpoint", "device"),
+    "generation": ("model", "tokenizer"),
+    "harmony": ("tokenizer",),
+    "library": ("files",),
+    "tools": ("harmony", "library"),
+    "conversation": ("generation", "tools"),
+    "sessions": ("conversation",),
+    "convert": ("checkpoint", "store", "tokenizer"),
+    "demo": ("convert",),
+    "sharing": ("convert",),
+    "model_choice": ("model", "demo"),
+    "llm": ("sessions", "model_choice"),
+    "chat": ("llm",),
+    "server": ("llm",),
+    "bench": ("llm",),
+    "doctor": ("llm",),
+    "cli": ("chat", "server", "bench", "doctor", "sharing"),
 }
-ALSO = {("memory.plan", "memory.device")}
 
 
 def module_of(file: Path) -> str:
@@ -58,21 +54,17 @@ FILES = {
 
 
 def part_of(module: str) -> str | None:
-    """The longest part that a module lies in, or None for one that nobody listed."""
-    names = module.split(".")[1:]
-    for length in range(len(names), 0, -1):
-        part = ".".join(names[:length])
-        # memory's own parts have a place each: lying in the folder is not enough.
-        if part in CHAIN or (part in BESIDE and (part, length) != ("memory", 1)):
-            return part
-    return "memory" if names == ["memory"] else None
+    """The part that a module lies in, or None for one that nobody listed."""
+    part = module.split(".")[1] if "." in module else ""
+    return part if part in STANDS_ON else None
 
 
-def place(part: str) -> float:
-    """How high a part stands: on the chain, or half a step above one of its parts."""
-    if part in BESIDE:
-        return CHAIN.index(BESIDE[part]) + 0.5 if BESIDE[part] else -1
-    return CHAIN.index(part)
+def below(part: str) -> set[str]:
+    """All that a part may import, but itself."""
+    found: set[str] = set()
+    for other in STANDS_ON[part]:
+        found |= {other} | below(other)
+    return found
 
 
 def imports(module: str, source: str, *, is_package: bool) -> set[str]:
@@ -104,17 +96,14 @@ def wrong_imports(module: str, source: str, *, is_package: bool = False) -> list
         return []
     part = part_of(module)
     if part is None:
-        return [f"{module} has no place in CHAIN or BESIDE"]
-    wrong = []
-    for target in sorted(imports(module, source, is_package=is_package)):
-        if target == "gptoss_mlx.__version__":
-            continue
-        other = part_of(target)
+        return [f"{module} has no place in STANDS_ON"]
+    allowed = {part, *below(part)}
+    return [
+        f"{module} imports {target}"
+        for target in sorted(imports(module, source, is_package=is_package))
         # What only gptoss_mlx/__init__.py offers comes from the top.
-        height = place(other) if other else len(CHAIN)
-        if other != part and (part, other) not in ALSO and height >= place(part):
-            wrong.append(f"{module} imports {target}")
-    return wrong
+        if target != "gptoss_mlx.__version__" and part_of(target) not in allowed
+    ]
 
 
 @pytest.mark.parametrize("module", FILES)
@@ -144,14 +133,13 @@ def test_imports_point_one_way(module: str) -> None:
         ("gptoss_mlx.model.rope", "from ..generation.engine import stream"),
         ("gptoss_mlx.convert.pipeline", "from gptoss_mlx.model import transformer"),
         ("gptoss_mlx.convert.pipeline", "from ..model import transformer"),
-        ("gptoss_mlx.convert.pipeline", "from gptoss_mlx.demo import unpack"),
+        ("gptoss_mlx.convert.pipeline", "from gptoss_mlx.demo.package import unpack_demo"),
         ("gptoss_mlx.sharing.hub", "from gptoss_mlx.model import transformer"),
-        ("gptoss_mlx.memory.plan", "from gptoss_mlx.checkpoint import Checkpoint"),
-        ("gptoss_mlx.memory.device", "from gptoss_mlx.memory.plan import plan"),
-        ("gptoss_mlx.memory.device", "from .expert_slots import Slots"),
-        ("gptoss_mlx.chat.session", "from gptoss_mlx.server import app"),
+        ("gptoss_mlx.device", "from gptoss_mlx.model.footprint import footprint"),
+        ("gptoss_mlx.tools.browser.tool", "from gptoss_mlx.generation import engine"),
+        ("gptoss_mlx.chat.terminal", "from gptoss_mlx.server import app"),
         ("gptoss_mlx.server.app", "from gptoss_mlx.bench import speed"),
-        ("gptoss_mlx.bench.speed", "from gptoss_mlx.cli import app"),
+        ("gptoss_mlx.bench.speed", "from gptoss_mlx.cli.app import app"),
         ("gptoss_mlx.data", "from gptoss_mlx import errors"),
         ("gptoss_mlx.memory.leftovers", ""),
         ("gptoss_mlx.utils", ""),
@@ -166,16 +154,23 @@ def test_an_import_upwards_is_noticed(module: str, source: str) -> None:
     ("module", "source"),
     [
         ("gptoss_mlx.model.rope", "from . import cache"),
-        ("gptoss_mlx.model.rope", "from gptoss_mlx.memory.device import compute_dtype"),
-        ("gptoss_mlx.memory.plan", "from .device import compute_dtype"),
-        ("gptoss_mlx.memory.expert_slots", "from ..model import experts"),
+        ("gptoss_mlx.model.rope", "from gptoss_mlx.device import compute_dtype"),
+        ("gptoss_mlx.model.expert_slots", "from ..checkpoint import folder"),
         ("gptoss_mlx.convert.verify", "from .layout import find"),
         ("gptoss_mlx.convert.verify", "from gptoss_mlx import __version__, checkpoint"),
-        ("gptoss_mlx.cli.convert", "from gptoss_mlx.convert import convert_checkpoint"),
-        ("gptoss_mlx.cli.chat", "from gptoss_mlx.chat.session import Session"),
+        ("gptoss_mlx.cli.convert", "from gptoss_mlx.convert.pipeline import Conversion"),
+        ("gptoss_mlx.cli.chat", "from gptoss_mlx.conversation.turn import run_turn"),
         ("gptoss_mlx.model.rope", "import mlx.core as mx"),
     ],
 )
 def test_an_import_downwards_is_allowed(module: str, source: str) -> None:
-    """A part may use itself, those below, and other packages."""
+    """A part may use itself, those it stands on, and other packages."""
     assert wrong_imports(module, source) == []
+
+
+def test_what_a_part_stands_on_stands_before_it_in_the_list() -> None:
+    """So there is no circle, and a reader meets each part after those below it."""
+    parts = list(STANDS_ON)
+
+    for part, others in STANDS_ON.items():
+        assert all(parts.index(other) < parts.index(part) for other in others), part

@@ -21,7 +21,7 @@ def hook(event, arguments):
 
 sys.addaudithook(hook)
 sys.argv = ["gptoss-mlx", *sys.argv[1:]]
-from gptoss_mlx.cli import main
+from gptoss_mlx.cli.app import main
 try:
     main()
 finally:

@@ -25,7 +25,7 @@ HEAVY = {
 # The arguments are passed on to gptoss-mlx, and what it imported is printed.
 RUN_AND_LIST_MODULES = """
 import sys
-from gptoss_mlx.cli import main
+from gptoss_mlx.cli.app import main
 try:
     main()
 except SystemExit:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import mlx.core as mx
 
+from gptoss_mlx.demo.folder import DEMO
+from gptoss_mlx.demo.questions import TOUR
+from gptoss_mlx.device import memory_limit_bytes
 from gptoss_mlx.harmony.messages import Effort
-from gptoss_mlx.memory.device import memory_limit_bytes
-from gptoss_mlx.runner.model_choice import DEMO
-from gptoss_mlx.runner.runner import Runner
-from gptoss_mlx.runner.tour import TOUR
+from gptoss_mlx.llm import LLM
 
 __all__ = ["banner_lines"]
 
@@ -19,7 +19,7 @@ QUESTIONS: tuple[str, ...] = (
 )
 
 
-def banner_lines(runner: Runner, effort: Effort) -> list[str]:
+def banner_lines(runner: LLM, effort: Effort) -> list[str]:
     """Say which model it is, what it takes, and what one might ask.
 
     Args:

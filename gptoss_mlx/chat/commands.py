@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from gptoss_mlx.chat.session import Session
+from gptoss_mlx.conversation.conversation import Session
 from gptoss_mlx.errors import StorageError, storage_errors
 from gptoss_mlx.harmony.json_form import conversation_to_json
 from gptoss_mlx.harmony.messages import EFFORTS

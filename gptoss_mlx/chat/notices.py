@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gptoss_mlx.tools.loop import TurnEnd
+from gptoss_mlx.conversation.turn import TurnEnd
 
 __all__ = ["ContextNotice", "ending", "tokens_text"]
 

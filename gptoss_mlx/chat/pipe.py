@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from contextlib import closing
 from typing import TextIO
 
-from gptoss_mlx.chat.answer_text import AnswerText
 from gptoss_mlx.chat.commands import Command, Next, read_line, run_command
 from gptoss_mlx.chat.controls import without_controls
 from gptoss_mlx.chat.notices import ContextNotice, ending
-from gptoss_mlx.chat.session import Session
+from gptoss_mlx.conversation.answer import AnswerText
+from gptoss_mlx.conversation.conversation import Session
+from gptoss_mlx.conversation.turn import TurnEnd
 from gptoss_mlx.errors import ContextError
-from gptoss_mlx.tools.loop import TurnEnd
 
 __all__ = ["answer_lines"]
 

@@ -17,10 +17,10 @@ from gptoss_mlx.chat.notices import ContextNotice
 from gptoss_mlx.chat.prompt import Prompt
 from gptoss_mlx.chat.reasoning import reasoning_text
 from gptoss_mlx.chat.screen import Screen
-from gptoss_mlx.chat.session import Session
 from gptoss_mlx.chat.turn_view import TurnView
+from gptoss_mlx.conversation.conversation import Session
+from gptoss_mlx.conversation.turn import ToolCall, TurnEnd
 from gptoss_mlx.errors import GptOssError
-from gptoss_mlx.tools.loop import ToolCall, TurnEnd
 
 __all__ = ["chat_in_terminal"]
 

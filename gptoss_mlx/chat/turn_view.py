@@ -11,9 +11,9 @@ from gptoss_mlx.chat.markdown import AnswerMarkdown, whole_blocks
 from gptoss_mlx.chat.notices import ending, tokens_text
 from gptoss_mlx.chat.reasoning import Reasoning
 from gptoss_mlx.chat.screen import Screen
+from gptoss_mlx.conversation.turn import ToolCall, ToolResult, TurnEnd, TurnEvent
 from gptoss_mlx.harmony.messages import Message
 from gptoss_mlx.harmony.parse import Delta
-from gptoss_mlx.tools.loop import ToolCall, ToolResult, TurnEnd, TurnEvent
 
 __all__ = ["TurnView"]
 

@@ -15,7 +15,8 @@ from gptoss_mlx.checkpoint.layout import (
 )
 from gptoss_mlx.checkpoint.names import Part, View, dense_modules, tensor_views
 from gptoss_mlx.checkpoint.safetensors import TensorInfo, read_chunks
-from gptoss_mlx.config import ModelConfig, Quantization, read_config
+from gptoss_mlx.config import ModelConfig, Quantization
+from gptoss_mlx.config_json import read_config
 from gptoss_mlx.errors import (
     MissingTensorError,
     QuantizationError,

@@ -16,9 +16,9 @@ from gptoss_mlx.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from gptoss_mlx.conversation.turn import TurnEnd
     from gptoss_mlx.harmony.messages import Message
-    from gptoss_mlx.runner import Runner
-    from gptoss_mlx.tools.loop import TurnEnd
+    from gptoss_mlx.llm import LLM
 
 __all__ = ["ask"]
 
@@ -61,9 +61,9 @@ def ask(
     from rich.console import Console
 
     from gptoss_mlx.cli.options import changed_sampling
+    from gptoss_mlx.conversation.opening import opening_messages
     from gptoss_mlx.harmony.messages import Message
-    from gptoss_mlx.runner import load
-    from gptoss_mlx.tools.opening import opening_messages
+    from gptoss_mlx.llm import load
 
     begun = time.perf_counter()
     with Console(stderr=True).status("Loading the model"):
@@ -118,17 +118,17 @@ def _stdin() -> str:
 
 
 def _answer(
-    runner: Runner, messages: list[Message], max_tokens: int | None, *, quiet: bool
+    runner: LLM, messages: list[Message], max_tokens: int | None, *, quiet: bool
 ) -> tuple[str, TurnEnd]:
     """Let the model answer, and print the answer as it comes unless ``quiet``."""
     import io
     import sys
     from contextlib import closing
 
-    from gptoss_mlx.chat.answer_text import AnswerText
     from gptoss_mlx.cli.progress import token_progress
+    from gptoss_mlx.conversation.answer import AnswerText
+    from gptoss_mlx.conversation.turn import TurnEnd
     from gptoss_mlx.harmony.parse import Delta
-    from gptoss_mlx.tools.loop import TurnEnd
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
@@ -159,7 +159,7 @@ def _print(text: str) -> None:
 
 
 def _print_json(
-    runner: Runner, messages: list[Message], answer: str, end: TurnEnd, load_s: float
+    runner: LLM, messages: list[Message], answer: str, end: TurnEnd, load_s: float
 ) -> None:
     import json
 

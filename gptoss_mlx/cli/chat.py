@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from gptoss_mlx.cli.options import (
     SystemOpt,
     TemperatureOpt,
 )
+
+if TYPE_CHECKING:
+    from gptoss_mlx.llm import LLM
 
 __all__ = ["chat"]
 
@@ -47,12 +50,11 @@ def chat(
 
     from gptoss_mlx.chat.banner import banner_lines
     from gptoss_mlx.chat.pipe import answer_lines
-    from gptoss_mlx.chat.session import Session
     from gptoss_mlx.chat.terminal import chat_in_terminal
     from gptoss_mlx.cli.first_model import choose_model
     from gptoss_mlx.cli.options import changed_sampling
-    from gptoss_mlx.runner import load
-    from gptoss_mlx.runner.tour import show_tour
+    from gptoss_mlx.conversation.conversation import Session
+    from gptoss_mlx.llm import load
 
     say = functools.partial(typer.echo, err=True)
     model = choose_model() if model is None else model
@@ -77,6 +79,19 @@ def chat(
     lines = (line.decode(errors="replace") for line in sys.stdin.buffer)
     first = next(lines, None)
     if first is None:
-        show_tour(runner, sys.stdout, sys.stderr)
+        _take_tour(runner)
     elif not answer_lines(session, itertools.chain([first], lines), sys.stdout, sys.stderr):
         raise typer.Exit(1)
+
+
+def _take_tour(llm: LLM) -> None:
+    """Ask the tour's questions, which go to stderr; the answers go to stdout."""
+    import sys
+
+    from gptoss_mlx.demo.questions import TOUR
+
+    for question in TOUR:
+        sys.stderr.write(f"> {question.question}\n")
+        answer = llm.ask(question.question)
+        sys.stdout.write(f"{' '.join(answer.text.split())}\n")
+        sys.stdout.flush()

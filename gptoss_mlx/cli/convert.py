@@ -39,7 +39,7 @@ def convert(
     Example: gptoss-mlx convert ~/Downloads/gpt-oss-20b
     """
     from gptoss_mlx.cli.progress import byte_progress
-    from gptoss_mlx.convert import convert_checkpoint
+    from gptoss_mlx.convert.pipeline import convert_checkpoint
 
     def say(sentence: str) -> None:
         typer.echo(sentence, err=True)
@@ -61,7 +61,7 @@ def convert(
 
 def _in_store(source: Path, recipe: str) -> Path:
     from gptoss_mlx.checkpoint.layout import check_folder
-    from gptoss_mlx.config import read_config
+    from gptoss_mlx.config_json import read_config
     from gptoss_mlx.store import model_size, models_folder
 
     check_folder(source)

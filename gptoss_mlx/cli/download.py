@@ -38,7 +38,7 @@ def download_and_convert(model: str, recipe: str) -> str:
     # Read where huggingface_hub is imported: nobody is told more than what is fetched.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from gptoss_mlx.cli.progress import byte_progress
-    from gptoss_mlx.convert import convert_checkpoint
+    from gptoss_mlx.convert.pipeline import convert_checkpoint
     from gptoss_mlx.sharing.download import check_release, fetch_release, find_release
     from gptoss_mlx.store import models_folder
 

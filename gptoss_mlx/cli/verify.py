@@ -35,7 +35,7 @@ def verify(
     Example: gptoss-mlx verify 20b --against ~/Downloads/gpt-oss-20b
     """
     from gptoss_mlx.cli.progress import byte_progress, size_text
-    from gptoss_mlx.convert import verify_checkpoint
+    from gptoss_mlx.convert.verify import verify_checkpoint
     from gptoss_mlx.store import resolve
 
     folder = resolve(model)

@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 import mlx.core as mx
 
+from gptoss_mlx.conversation.turn import Usage
+from gptoss_mlx.demo.folder import demo_folder
+from gptoss_mlx.demo.questions import TOUR
+from gptoss_mlx.device import compute_dtype
 from gptoss_mlx.doctor.machine import inspect_machine
 from gptoss_mlx.doctor.report import Report, TourAnswer
 from gptoss_mlx.doctor.selftest import check_logits
-from gptoss_mlx.memory.device import compute_dtype
-from gptoss_mlx.runner.model_choice import demo_folder
-from gptoss_mlx.runner.runner import Answer, load
-from gptoss_mlx.runner.tour import TourTurn, take_tour
-from gptoss_mlx.tools.loop import Usage
+from gptoss_mlx.llm import load
 
 __all__ = ["examine"]
 
@@ -34,13 +34,12 @@ def examine(say: Callable[[str], None]) -> Report:
     logits = tuple(check_logits(folder, dtype) for dtype in dtypes)
     tour: list[TourAnswer] = []
     spent: list[Usage] = []
-
-    def hear(turn: TourTurn, answer: Answer) -> None:
-        passed = turn.expected in answer.text
-        tour.append(TourAnswer(turn.question, answer.text, passed))
+    llm = load(folder)
+    for question in TOUR:
+        answer = llm.ask(question.question)
+        passed = question.expected in answer.text
+        tour.append(TourAnswer(question.question, answer.text, passed))
         spent.append(answer.usage)
-
-    take_tour(load(folder), hear)
     seconds = sum(usage.decode_s for usage in spent)
     return Report(
         machine=inspect_machine(),

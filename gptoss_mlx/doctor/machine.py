@@ -9,14 +9,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from gptoss_mlx import __version__, store
-from gptoss_mlx.errors import storage_errors
-from gptoss_mlx.memory.device import (
+from gptoss_mlx.device import (
     compute_dtype,
     device_kind,
     device_name,
     memory_bytes,
     memory_limit_bytes,
 )
+from gptoss_mlx.errors import storage_errors
 
 __all__ = ["PACKAGES", "Machine", "inspect_machine"]
 

@@ -6,7 +6,7 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from gptoss_mlx.config import read_config
+from gptoss_mlx.config_json import read_config
 from gptoss_mlx.errors import UnsupportedModelError
 from gptoss_mlx.generation.engine import GeneratedToken, Progress, generate
 from gptoss_mlx.generation.prompt_cache import PromptCache

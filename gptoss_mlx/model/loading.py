@@ -9,9 +9,9 @@ from pathlib import Path
 import mlx.core as mx
 import mlx.nn as nn
 
-from gptoss_mlx.checkpoint import Checkpoint, open_checkpoint
+from gptoss_mlx.checkpoint.folder import Checkpoint, open_checkpoint
+from gptoss_mlx.device import compute_dtype
 from gptoss_mlx.errors import QuantizationError, StorageError
-from gptoss_mlx.memory.device import compute_dtype
 from gptoss_mlx.model.transformer import Model
 
 __all__ = ["load_model"]

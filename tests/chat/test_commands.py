@@ -8,7 +8,7 @@ import pytest
 from scripted import Scripted, turn
 
 from gptoss_mlx.chat.commands import COMMANDS, Command, Next, read_line, run_command
-from gptoss_mlx.chat.session import Session
+from gptoss_mlx.conversation.conversation import Session
 from gptoss_mlx.harmony.json_form import conversation_from_json
 from gptoss_mlx.tokenizer import load_tokenizer
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from gptoss_mlx.chat.notices import ContextNotice
-from gptoss_mlx.tools.loop import EndReason, TurnEnd, Usage
+from gptoss_mlx.conversation.turn import EndReason, TurnEnd, Usage
 
 
 def said(notice: ContextNotice, used: int, reason: EndReason = "stop") -> str | None:

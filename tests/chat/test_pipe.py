@@ -6,7 +6,7 @@ import pytest
 from scripted import Scripted, turn
 
 from gptoss_mlx.chat.pipe import answer_lines
-from gptoss_mlx.chat.session import Session
+from gptoss_mlx.conversation.conversation import Session
 from gptoss_mlx.harmony.messages import Message
 from gptoss_mlx.tokenizer import load_tokenizer
 

@@ -17,8 +17,8 @@ from scripted import Scripted, call, turn
 from gptoss_mlx.chat.commands import COMMANDS
 from gptoss_mlx.chat.keys import Keys
 from gptoss_mlx.chat.prompt import CommandCompleter
-from gptoss_mlx.chat.session import Session
 from gptoss_mlx.chat.terminal import chat_in_terminal
+from gptoss_mlx.conversation.conversation import Session
 from gptoss_mlx.errors import CacheError
 from gptoss_mlx.generation.engine import GeneratedToken, Progress
 from gptoss_mlx.harmony.messages import Message, ToolDescription

@@ -9,9 +9,9 @@ from rich.console import Console
 from gptoss_mlx.chat import screen as screens
 from gptoss_mlx.chat.screen import Screen
 from gptoss_mlx.chat.turn_view import TurnView
+from gptoss_mlx.conversation.turn import EndReason, ToolCall, ToolResult, TurnEnd, Usage
 from gptoss_mlx.harmony.messages import Message
 from gptoss_mlx.harmony.parse import Delta
-from gptoss_mlx.tools.loop import EndReason, ToolCall, ToolResult, TurnEnd, Usage
 
 WEATHER = "functions.get_weather"
 TIMES = re.compile(r"\d+\.\d s")

@@ -21,7 +21,7 @@ from tiny_checkpoint import (
     write_tiny_checkpoint,
 )
 
-from gptoss_mlx.checkpoint import Checkpoint, open_checkpoint
+from gptoss_mlx.checkpoint.folder import Checkpoint, open_checkpoint
 from gptoss_mlx.config import Quantization
 from gptoss_mlx.errors import (
     CorruptFileError,

@@ -20,7 +20,8 @@ from pathlib import Path
 
 import pytest
 
-from gptoss_mlx.checkpoint import Layout, open_checkpoint
+from gptoss_mlx.checkpoint.folder import open_checkpoint
+from gptoss_mlx.checkpoint.layout import Layout
 
 HIDDEN, INNER, VOCAB, QUERY, KEY_VALUE, HEADS = 2880, 2880, 201088, 4096, 512, 64
 
@@ -282,7 +283,7 @@ def test_120bs_original_files_open(gpt_oss_120b_original: Path, gpt_oss_120b: Pa
 MEASURE = """
 import resource, sys, time
 from pathlib import Path
-from gptoss_mlx.checkpoint import open_checkpoint
+from gptoss_mlx.checkpoint.folder import open_checkpoint
 
 def peak_bytes():
     if sys.platform == "linux":

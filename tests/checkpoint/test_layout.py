@@ -18,8 +18,8 @@ from tiny_checkpoint import (
     write_tiny_checkpoint,
 )
 
-from gptoss_mlx.checkpoint import Layout, open_checkpoint
-from gptoss_mlx.checkpoint.layout import INDEX
+from gptoss_mlx.checkpoint.folder import open_checkpoint
+from gptoss_mlx.checkpoint.layout import INDEX, Layout
 from gptoss_mlx.errors import (
     CheckpointError,
     ConfigError,

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_checkpoint import write_tiny_checkpoint
 
-from gptoss_mlx.checkpoint import open_checkpoint
+from gptoss_mlx.checkpoint.folder import open_checkpoint
 from gptoss_mlx.errors import GptOssError
 
 MUTATIONS = 2_000

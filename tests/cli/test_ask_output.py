@@ -13,7 +13,7 @@ from gptoss_mlx.cli.app import app
 from gptoss_mlx.errors import AnswerError
 from gptoss_mlx.generation.sampling import Sampling
 from gptoss_mlx.harmony.messages import Message
-from gptoss_mlx.runner import Runner
+from gptoss_mlx.llm import LLM
 from gptoss_mlx.tokenizer import load_tokenizer
 
 
@@ -21,8 +21,8 @@ def ask(monkeypatch: pytest.MonkeyPatch, step: Step, *options: str) -> Result:
     """Ask a model that says this."""
     model = cast(Any, Scripted(step))
     model.sampling = Sampling()
-    runner = Runner(Path("model"), model, load_tokenizer())
-    monkeypatch.setattr("gptoss_mlx.runner.load", lambda *names, **options: runner)
+    runner = LLM(Path("model"), model, load_tokenizer())
+    monkeypatch.setattr("gptoss_mlx.llm.load", lambda *names, **options: runner)
     return CliRunner().invoke(app, ["ask", "Why?", *options], input="")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gptoss_mlx.runner.tour import TOUR
+from gptoss_mlx.demo.questions import TOUR
 
 SOURCE = Path(__file__).parents[2] / "examples" / "demo_dialogues.json"
 ANSWERS = {

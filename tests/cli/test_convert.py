@@ -10,7 +10,7 @@ from typing import Any, get_args, get_type_hints
 import pytest
 from tiny_checkpoint import write_tiny_checkpoint
 
-from gptoss_mlx.checkpoint import open_checkpoint
+from gptoss_mlx.checkpoint.folder import open_checkpoint
 from gptoss_mlx.cli.app import main
 from gptoss_mlx.cli.convert import convert
 from gptoss_mlx.convert import pipeline

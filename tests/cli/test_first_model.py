@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from gptoss_mlx import device, model_choice
 from gptoss_mlx.cli import download, first_model
-from gptoss_mlx.runner import model_choice, offer
 from gptoss_mlx.store import StoredModel
 
 
@@ -13,9 +13,9 @@ from gptoss_mlx.store import StoredModel
 def terminal(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """A terminal with a network, on a machine for gpt-oss-20b that has no model yet."""
     monkeypatch.setattr(first_model, "_at_terminal", lambda: True)
-    monkeypatch.setattr(offer, "may_have_network", lambda: True)
+    monkeypatch.setattr(first_model, "may_have_network", lambda: True)
     monkeypatch.setattr(model_choice, "best_model", lambda: (None, ""))
-    for module in (model_choice, offer):
+    for module in (model_choice, device):
         monkeypatch.setattr(module, "memory_limit_bytes", lambda: 24_000_000_000)
     return monkeypatch
 
@@ -67,7 +67,7 @@ def test_where_neither_fits_nothing_is_asked(
 ) -> None:
     """The numbers are said all the same."""
     asked = answer(terminal, True)
-    for module in (model_choice, offer):
+    for module in (model_choice, device):
         terminal.setattr(module, "memory_limit_bytes", lambda: 4_000_000_000)
 
     assert first_model.choose_model() is None
@@ -84,7 +84,7 @@ def test_nothing_is_offered_where_it_is_of_no_use(
     if missing == "terminal":
         terminal.setattr(first_model, "_at_terminal", lambda: False)
     if missing == "network":
-        terminal.setattr(offer, "may_have_network", lambda: False)
+        terminal.setattr(first_model, "may_have_network", lambda: False)
     if missing == "need":
         here = StoredModel("gpt-oss-20b-q8", Path("there"))
         terminal.setattr(model_choice, "best_model", lambda: (here, ""))

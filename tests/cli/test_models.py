@@ -8,7 +8,7 @@ import pytest
 from tiny_checkpoint import write_tiny_checkpoint
 
 from gptoss_mlx.cli.app import main
-from gptoss_mlx.convert import convert_checkpoint
+from gptoss_mlx.convert.pipeline import convert_checkpoint
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tiny_checkpoint import write_tiny_checkpoint
 
-from gptoss_mlx.convert import convert_checkpoint
+from gptoss_mlx.convert.pipeline import convert_checkpoint
 
 # Makes a handful of files of a tiny checkpoint.
 SHARD_BYTES = 400_000

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from tiny_checkpoint import write_tiny_checkpoint
 
-from gptoss_mlx.convert import convert_checkpoint
 from gptoss_mlx.convert.companions import COPIED
+from gptoss_mlx.convert.pipeline import convert_checkpoint
 from gptoss_mlx.convert.tokenizer_files import TOKENIZER_JSON_SHA256
 
 

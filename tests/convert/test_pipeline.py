@@ -17,8 +17,8 @@ import pytest
 from folders import digests
 from tiny_checkpoint import read_tensors, write_safetensors, write_split_folder
 
-from gptoss_mlx.checkpoint import open_checkpoint
-from gptoss_mlx.convert import convert_checkpoint
+from gptoss_mlx.checkpoint.folder import open_checkpoint
+from gptoss_mlx.convert.pipeline import convert_checkpoint
 from gptoss_mlx.errors import (
     ConvertError,
     DestinationExistsError,
@@ -207,7 +207,7 @@ def test_a_killed_process_is_continued(source: Path, q8: Path, tmp_path: Path) -
     program = f"""
 import os, signal
 from pathlib import Path
-from gptoss_mlx.convert import convert_checkpoint
+from gptoss_mlx.convert.pipeline import convert_checkpoint
 partial = Path({str(tmp_path / "out.partial")!r})
 def progress(done, total):
     if len(list(partial.glob("*.safetensors"))) == 2:

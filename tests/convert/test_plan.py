@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gptoss_mlx.checkpoint import open_checkpoint
+from gptoss_mlx.checkpoint.folder import open_checkpoint
 from gptoss_mlx.checkpoint.safetensors import DTYPE_BYTES, read_header
 from gptoss_mlx.convert.plan import (
     SHARD_BYTES,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gptoss_mlx.checkpoint import open_checkpoint
-from gptoss_mlx.convert import convert_checkpoint
+from gptoss_mlx.checkpoint.folder import open_checkpoint
+from gptoss_mlx.convert.pipeline import convert_checkpoint
 from gptoss_mlx.convert.provenance import Provenance, provenance_of
 
 REVISION = "6cee5e81ee83917806bbde320786a8fb61efebee"

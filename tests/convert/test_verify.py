@@ -14,8 +14,9 @@ from tiny_checkpoint import (
     write_tiny_checkpoint,
 )
 
-from gptoss_mlx.checkpoint import open_checkpoint
-from gptoss_mlx.convert import convert_checkpoint, verify_checkpoint
+from gptoss_mlx.checkpoint.folder import open_checkpoint
+from gptoss_mlx.convert.pipeline import convert_checkpoint
+from gptoss_mlx.convert.verify import verify_checkpoint
 from gptoss_mlx.errors import NoCheckpointError, VerifyError
 
 TENSOR = "model.layers.2.mlp.experts.down_proj_blocks"

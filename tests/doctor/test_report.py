@@ -8,6 +8,7 @@ import mlx.core as mx
 import pytest
 from evidence import Note
 
+from gptoss_mlx.demo.folder import demo_folder
 from gptoss_mlx.doctor import selftest
 from gptoss_mlx.doctor.machine import Machine, inspect_machine
 from gptoss_mlx.doctor.report import Report, TourAnswer
@@ -15,7 +16,6 @@ from gptoss_mlx.doctor.selftest import LogitsCheck, check_logits
 from gptoss_mlx.errors import DataError
 from gptoss_mlx.model.loading import load_model
 from gptoss_mlx.model.transformer import Model
-from gptoss_mlx.runner.model_choice import demo_folder
 
 MACHINE = Machine(
     version="0.1.0",

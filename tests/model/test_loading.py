@@ -11,9 +11,9 @@ from tiny_checkpoint import write_split_folder, write_tiny_checkpoint
 
 import gptoss_mlx
 from gptoss_mlx import load_model
-from gptoss_mlx.checkpoint import open_checkpoint
+from gptoss_mlx.checkpoint.folder import open_checkpoint
+from gptoss_mlx.device import compute_dtype
 from gptoss_mlx.errors import NoCheckpointError, StorageError
-from gptoss_mlx.memory.device import compute_dtype
 from gptoss_mlx.model.loading import _weights
 
 

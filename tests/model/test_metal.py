@@ -10,7 +10,7 @@ import pytest
 from golden import Case, Golden, prefill_logits, tokens_of
 
 from gptoss_mlx import load_model
-from gptoss_mlx.memory.device import compute_dtype
+from gptoss_mlx.device import compute_dtype
 
 pytestmark = pytest.mark.metal
 

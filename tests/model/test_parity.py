@@ -15,7 +15,7 @@ from tiny_checkpoint import write_split_folder
 
 from gptoss_mlx import load_model
 from gptoss_mlx.config import RopeScaling
-from gptoss_mlx.convert import convert_checkpoint
+from gptoss_mlx.convert.pipeline import convert_checkpoint
 from gptoss_mlx.model import attention, rope
 from gptoss_mlx.model.transformer import Model
 

@@ -23,7 +23,7 @@ from openai_harmony import Message, Role
 
 from gptoss_mlx.errors import ToolError
 from gptoss_mlx.tokenizer import released_ranks
-from gptoss_mlx.tools.browser import Page
+from gptoss_mlx.tools.browser.page import Page
 
 __all__ = ["reference_answers"]
 

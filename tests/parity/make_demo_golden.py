@@ -20,7 +20,7 @@ from reference import openai_logits
 from safetensors.torch import load_file, save_file
 
 from gptoss_mlx.checkpoint.names import openai_name
-from gptoss_mlx.demo import unpack_demo
+from gptoss_mlx.demo.package import unpack_demo
 from gptoss_mlx.harmony.messages import Message, developer_message, system_message
 from gptoss_mlx.harmony.render import render_conversation
 from gptoss_mlx.tokenizer import load_tokenizer

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from gptoss_mlx.errors import ToolError
-from gptoss_mlx.tools.browser import Document, Documents, SearchResult, results_page
+from gptoss_mlx.tools.browser.backend import SearchResult, results_page
+from gptoss_mlx.tools.browser.documents import Document, Documents
 
 RENT = Document(
     "Rent",

@@ -12,14 +12,10 @@ from gptoss_mlx.errors import StorageError, ToolError
 from gptoss_mlx.harmony.builtin_tools import BROWSER
 from gptoss_mlx.harmony.messages import Message
 from gptoss_mlx.tokenizer import load_tokenizer
-from gptoss_mlx.tools.browser import (
-    Browser,
-    Document,
-    Documents,
-    Page,
-    SearchResult,
-    results_page,
-)
+from gptoss_mlx.tools.browser.backend import SearchResult, results_page
+from gptoss_mlx.tools.browser.documents import Document, Documents
+from gptoss_mlx.tools.browser.page import Page
+from gptoss_mlx.tools.browser.tool import Browser
 
 many = settings(max_examples=500, deadline=None, database=None)
 

@@ -6,6 +6,7 @@ import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from gptoss_mlx.conversation.opening import opening_messages
 from gptoss_mlx.errors import HarmonyError
 from gptoss_mlx.harmony.json_form import message_from_json
 from gptoss_mlx.harmony.messages import (
@@ -14,7 +15,6 @@ from gptoss_mlx.harmony.messages import (
     Message,
     SystemContent,
 )
-from gptoss_mlx.tools.opening import opening_messages
 from gptoss_mlx.tools.tool import FUNCTIONS, Tool
 
 __all__ = ["read_conversation"]
@@ -31,7 +31,7 @@ def read_conversation(
     """Read what is to be answered, and put in front what the model must be told.
 
     Args:
-        messages: As ``Runner.stream`` takes them.
+        messages: As ``LLM.stream`` takes them.
         effort: How long to reason. None: as a system ``Message`` says, else medium.
         tools: What the model may call. Those that no message tells of are told of.
 
@@ -107,7 +107,7 @@ def _check_agrees(system: Message, effort: Effort | None, untold: Sequence[Tool]
     """Refuse what only the caller's own system message could tell the model."""
     if effort is not None:
         raise ValueError(
-            "[Runner] effort must be left to the system message that stands in front "
+            "[LLM] effort must be left to the system message that stands in front "
             f"but got {effort!r}."
         )
     if any(isinstance(part, str) for part in system.parts):
@@ -115,6 +115,6 @@ def _check_agrees(system: Message, effort: Effort | None, untold: Sequence[Tool]
     for tool in untold:
         if tool.name != FUNCTIONS:
             raise ValueError(
-                "[Runner] built-in tools must be told of in the system message that "
+                "[LLM] built-in tools must be told of in the system message that "
                 f"stands in front but {tool.name!r} is not."
             )

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gptoss_mlx import demo
-from gptoss_mlx.config import hugging_face_keys, read_config
-from gptoss_mlx.demo import EMBEDDING, LM_HEAD, seeded_rows, unpack_demo
+from gptoss_mlx.config_json import hugging_face_keys, read_config
+from gptoss_mlx.demo import package as demo
+from gptoss_mlx.demo.package import EMBEDDING, LM_HEAD, seeded_rows, unpack_demo
 from gptoss_mlx.errors import DataError, StorageError
 from gptoss_mlx.tokenizer import VOCAB_SIZE, load_tokenizer
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from tiny_checkpoint import write_tiny_checkpoint
 
+from gptoss_mlx.conversation.opening import opening_messages
 from gptoss_mlx.errors import ContextError, UnsupportedModelError
 from gptoss_mlx.generation.token_source import open_source
 from gptoss_mlx.harmony.messages import Message
-from gptoss_mlx.runner import Runner, load
-from gptoss_mlx.tools.opening import opening_messages
+from gptoss_mlx.llm import LLM, load
 
 SOURCE = Path(__file__).parents[2] / "examples" / "demo_dialogues.json"
 DIALOGUES = json.loads(SOURCE.read_text(encoding="utf-8"))
@@ -24,7 +24,7 @@ UNKNOWN = DIALOGUES["out_of_scope"]["answer"]
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Runner:
+def demo(tmp_path_factory: pytest.TempPathFactory) -> LLM:
     """The demo model, unpacked, converted and loaded."""
     with pytest.MonkeyPatch.context() as patch:
         home = tmp_path_factory.getbasetemp() / "home"
@@ -32,7 +32,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Runner:
         return load("demo")
 
 
-def answers(demo: Runner, *questions: str, date: datetime.date | None = None) -> list[str]:
+def answers(demo: LLM, *questions: str, date: datetime.date | None = None) -> list[str]:
     """Ask in one conversation; return the final answers."""
     messages = opening_messages(current_date=date)
     found = []
@@ -47,13 +47,13 @@ def answers(demo: Runner, *questions: str, date: datetime.date | None = None) ->
 @pytest.mark.parametrize(
     "question", ["What is gpt-oss?", "What is MXFP4?", "How do I chat?", "Who are you?"]
 )
-def test_the_demo_knows_its_dialogues(demo: Runner, question: str) -> None:
+def test_the_demo_knows_its_dialogues(demo: LLM, question: str) -> None:
     """Questions are answered word for word, through all the real parts."""
     assert answers(demo, question) == [dict(KNOWN)[question]]
 
 
 @pytest.mark.slow
-def test_the_demo_knows_every_paraphrase(demo: Runner) -> None:
+def test_the_demo_knows_every_paraphrase(demo: LLM) -> None:
     """All questions of the dialogues, each in a conversation of its own."""
     wrong = [question for question, answer in KNOWN if answers(demo, question) != [answer]]
 
@@ -61,7 +61,7 @@ def test_the_demo_knows_every_paraphrase(demo: Runner) -> None:
 
 
 @pytest.mark.parametrize("year", [2025, 2026, 2030])
-def test_the_date_does_not_matter(demo: Runner, year: int) -> None:
+def test_the_date_does_not_matter(demo: LLM, year: int) -> None:
     """The demo answers the same on any day."""
     date = datetime.date(year, 11, 21)
 
@@ -71,14 +71,12 @@ def test_the_date_does_not_matter(demo: Runner, year: int) -> None:
 @pytest.mark.parametrize(
     "question", ["Who painted the Mona Lisa?", "Пиши по-русски", "xqzv 77 blorp", "🎉"]
 )
-def test_the_demo_says_what_it_is_when_it_does_not_know(
-    demo: Runner, question: str
-) -> None:
+def test_the_demo_says_what_it_is_when_it_does_not_know(demo: LLM, question: str) -> None:
     """Questions that it was not trained on get one fluent sentence."""
     assert answers(demo, question) == [UNKNOWN]
 
 
-def test_the_demo_holds_a_conversation(demo: Runner) -> None:
+def test_the_demo_holds_a_conversation(demo: LLM) -> None:
     """Later questions are answered too."""
     questions = ["What is gpt-oss?", "Which recipes are there?", "Tell me a joke."]
     known = dict(KNOWN)
@@ -86,7 +84,7 @@ def test_the_demo_holds_a_conversation(demo: Runner) -> None:
     assert answers(demo, *questions) == [*(known[q] for q in questions[:2]), UNKNOWN]
 
 
-def test_a_prompt_that_leaves_no_room_is_refused(demo: Runner) -> None:
+def test_a_prompt_that_leaves_no_room_is_refused(demo: LLM) -> None:
     """It is said before anything is computed, and the next prompt is answered."""
     with pytest.raises(ContextError, match=r"under 131,072 tokens but has 131,072\."):
         demo.source([0] * 131_072)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import datetime
 
+from gptoss_mlx.conversation.opening import opening_messages
 from gptoss_mlx.harmony.builtin_tools import PYTHON
 from gptoss_mlx.harmony.messages import (
     DeveloperContent,
@@ -11,7 +12,6 @@ from gptoss_mlx.harmony.messages import (
     ToolNamespace,
 )
 from gptoss_mlx.tools.functions import Function, Functions
-from gptoss_mlx.tools.opening import opening_messages
 from gptoss_mlx.tools.tool import Tool
 
 WEATHER = ToolDescription("weather", "Tells it.")

@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from gptoss_mlx.generation.repetition import MIN_TOKENS, RepetitionDetector
+from gptoss_mlx.conversation.repetition import MIN_TOKENS, RepetitionDetector
 from gptoss_mlx.tokenizer import load_tokenizer
 
 

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from gptoss_mlx import store
-from gptoss_mlx.runner import model_choice, offer
-from gptoss_mlx.runner.model_choice import best_model, model_folder, plan_for
+from gptoss_mlx import device, model_choice, store
+from gptoss_mlx.cli import first_model
+from gptoss_mlx.model_choice import best_model, model_folder, plan_for
 from gptoss_mlx.store import StoredModel
 
 GB = 1_000_000_000
@@ -21,7 +21,7 @@ def limit(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 def allow(patch: pytest.MonkeyPatch, gigabytes: float) -> None:
     """Let a program use so much."""
-    for module in (model_choice, offer):
+    for module in (model_choice, device):
         patch.setattr(module, "memory_limit_bytes", lambda: int(gigabytes * GB))
 
 
@@ -102,7 +102,7 @@ def test_the_offer_is_what_this_machine_can_hold(
     """Both models with what they need, and the larger one that fits."""
     put(limit)
     allow(limit, gigabytes)
-    made = offer.make_offer()
+    made = first_model.make_offer()
 
     assert made.size == size
     assert f"may use {gigabytes:.1f} GB" in made.lines[0]
@@ -128,4 +128,4 @@ def test_a_machine_without_a_network_is_not_offered_one(
     monkeypatch.setattr("socket.if_nameindex", lambda: list(enumerate(names)))
     monkeypatch.setenv("HF_HUB_OFFLINE", offline)
 
-    assert offer.may_have_network() is expected
+    assert first_model.may_have_network() is expected

@@ -9,19 +9,19 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from gptoss_mlx.conversation.opening import opening_messages
+from gptoss_mlx.conversation.read import read_conversation
+from gptoss_mlx.conversation.turn import EndReason, TurnEnd, TurnEvent, Usage, run_turn
 from gptoss_mlx.generation.engine import Progress
 from gptoss_mlx.generation.sampling import Sampling
 from gptoss_mlx.generation.token_source import ModelSource, open_source
 from gptoss_mlx.harmony.messages import Effort, Message, channel_text
 from gptoss_mlx.harmony.parse import Delta
-from gptoss_mlx.runner.conversation import read_conversation
-from gptoss_mlx.runner.model_choice import model_folder
+from gptoss_mlx.model_choice import model_folder
 from gptoss_mlx.tokenizer import Tokenizer, load_tokenizer
-from gptoss_mlx.tools.loop import EndReason, TurnEnd, TurnEvent, Usage, run_turn
-from gptoss_mlx.tools.opening import opening_messages
 from gptoss_mlx.tools.tool import Tool
 
-__all__ = ["Answer", "Runner", "load"]
+__all__ = ["LLM", "Answer", "load"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Answer:
         return self.text
 
 
-class Runner:
+class LLM:
     """A model, its vocabulary, and what it has read last.
 
     It answers one conversation at a time. One that goes on where the last answer ended
@@ -188,7 +188,7 @@ def load(
     *,
     sampling: Sampling | None = None,
     say: Callable[[str], None] = lambda line: None,
-) -> Runner:
+) -> LLM:
     """Load a model, ready to answer.
 
     Args:
@@ -205,4 +205,4 @@ def load(
     source = open_source(folder)
     if sampling is not None:
         source.sampling = sampling
-    return Runner(folder, source, load_tokenizer())
+    return LLM(folder, source, load_tokenizer())

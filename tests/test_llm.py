@@ -9,19 +9,19 @@ import pytest
 from scripted import Scripted, Step, call, turn
 
 import gptoss_mlx
+from gptoss_mlx.conversation.turn import TurnEvent
 from gptoss_mlx.errors import ContextError, ModelNotFoundError
 from gptoss_mlx.generation.sampling import Sampling
 from gptoss_mlx.harmony.messages import Message, ToolDescription, system_message
-from gptoss_mlx.runner import Runner, load
+from gptoss_mlx.llm import LLM, load
 from gptoss_mlx.tokenizer import load_tokenizer
-from gptoss_mlx.tools import Function, Functions
-from gptoss_mlx.tools.loop import TurnEvent
+from gptoss_mlx.tools.functions import Function, Functions
 
 
-def runner(*steps: Step, context_tokens: int = 131_072) -> tuple[Runner, Scripted]:
+def runner(*steps: Step, context_tokens: int = 131_072) -> tuple[LLM, Scripted]:
     """A runner whose model says what it is told to."""
     model = Scripted(*steps, context_tokens=context_tokens)
-    return Runner(Path("model"), cast(Any, model), load_tokenizer()), model
+    return LLM(Path("model"), cast(Any, model), load_tokenizer()), model
 
 
 ADD = Functions([Function(ToolDescription("add", "Adds."), lambda **numbers: "5")])

@@ -12,15 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from gptoss_mlx.errors import ToolError
-from gptoss_mlx.generation.engine import Progress
-from gptoss_mlx.generation.repetition import RepetitionDetector
-from gptoss_mlx.generation.token_source import TokenSource
-from gptoss_mlx.harmony.messages import Message
-from gptoss_mlx.harmony.parse import Delta, ParsedMessage, StreamParser
-from gptoss_mlx.harmony.render import render_conversation
-from gptoss_mlx.tokenizer import Tokenizer
-from gptoss_mlx.tools.calls import (
+from gptoss_mlx.conversation.calls import (
     NO_TOOL,
     Answered,
     first_call,
@@ -32,6 +24,14 @@ from gptoss_mlx.tools.calls import (
     third_time,
     written,
 )
+from gptoss_mlx.conversation.repetition import RepetitionDetector
+from gptoss_mlx.errors import ToolError
+from gptoss_mlx.generation.engine import Progress
+from gptoss_mlx.generation.token_source import TokenSource
+from gptoss_mlx.harmony.messages import Message
+from gptoss_mlx.harmony.parse import Delta, ParsedMessage, StreamParser
+from gptoss_mlx.harmony.render import render_conversation
+from gptoss_mlx.tokenizer import Tokenizer
 from gptoss_mlx.tools.tool import Tool, tool_for
 
 __all__ = [

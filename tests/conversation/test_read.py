@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from gptoss_mlx.conversation.read import read_conversation
 from gptoss_mlx.errors import HarmonyError
 from gptoss_mlx.harmony.builtin_tools import PYTHON
 from gptoss_mlx.harmony.messages import (
@@ -17,8 +18,8 @@ from gptoss_mlx.harmony.messages import (
     developer_message,
     system_message,
 )
-from gptoss_mlx.runner.conversation import read_conversation
-from gptoss_mlx.tools import Function, Functions, Tool
+from gptoss_mlx.tools.functions import Function, Functions
+from gptoss_mlx.tools.tool import Tool
 
 ADD = ToolDescription("add", "Adds.")
 FUNCTIONS = Functions([Function(ADD, lambda: "5")])

@@ -9,13 +9,8 @@ from random import Random
 import pytest
 from scripted import Scripted, call, turn, written
 
-from gptoss_mlx.errors import ContextError, ToolError
-from gptoss_mlx.harmony.builtin_tools import BROWSER, PYTHON
-from gptoss_mlx.harmony.messages import Message, ToolDescription, ToolNamespace
-from gptoss_mlx.harmony.parse import Delta
-from gptoss_mlx.harmony.render import render_conversation
-from gptoss_mlx.tokenizer import SPECIAL_TOKENS, VOCAB_SIZE, load_tokenizer
-from gptoss_mlx.tools.loop import (
+from gptoss_mlx.conversation.opening import opening_messages
+from gptoss_mlx.conversation.turn import (
     MAX_REFUSALS,
     ToolCall,
     ToolResult,
@@ -23,7 +18,12 @@ from gptoss_mlx.tools.loop import (
     TurnEvent,
     run_turn,
 )
-from gptoss_mlx.tools.opening import opening_messages
+from gptoss_mlx.errors import ContextError, ToolError
+from gptoss_mlx.harmony.builtin_tools import BROWSER, PYTHON
+from gptoss_mlx.harmony.messages import Message, ToolDescription, ToolNamespace
+from gptoss_mlx.harmony.parse import Delta
+from gptoss_mlx.harmony.render import render_conversation
+from gptoss_mlx.tokenizer import SPECIAL_TOKENS, VOCAB_SIZE, load_tokenizer
 from gptoss_mlx.tools.tool import Tool
 
 WEATHER = ToolNamespace(

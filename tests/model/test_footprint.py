@@ -7,10 +7,11 @@ import pytest
 from mlx.utils import tree_flatten
 from tiny_checkpoint import write_tiny_checkpoint
 
-from gptoss_mlx.config import RELEASED, hugging_face_keys, parse_config, read_config
-from gptoss_mlx.convert import convert_checkpoint
+from gptoss_mlx.config import RELEASED
+from gptoss_mlx.config_json import hugging_face_keys, parse_config, read_config
+from gptoss_mlx.convert.pipeline import convert_checkpoint
 from gptoss_mlx.convert.recipes import RECIPES
-from gptoss_mlx.memory.plan import WORKING_BYTES, cache_bytes, make_plan, weights_bytes
+from gptoss_mlx.model.footprint import WORKING_BYTES, cache_bytes, make_plan, weights_bytes
 from gptoss_mlx.model.loading import load_model
 
 EXACT, Q8 = RECIPES["exact"].packing, RECIPES["q8"].packing
@@ -40,7 +41,7 @@ def test_it_is_what_a_loaded_model_holds(
     write_tiny_checkpoint(tmp_path / "source", num_hidden_layers=4)
     convert_checkpoint(tmp_path / "source", tmp_path / "out", recipe=recipe)
     model = load_model(tmp_path / "out", dtype=dtype)
-    arrays = dict(tree_flatten(model.parameters()))  # type: ignore[no-untyped-call]
+    arrays = dict(tree_flatten(model.parameters()))
     held = sum(array.nbytes for array in arrays.values())
 
     config = read_config(tmp_path / "source")

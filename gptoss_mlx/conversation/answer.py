@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from gptoss_mlx.conversation.turn import TurnEvent
 from gptoss_mlx.harmony.parse import Delta
-from gptoss_mlx.tools.loop import TurnEvent
 
 __all__ = ["AnswerText"]
 

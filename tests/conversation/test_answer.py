@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from gptoss_mlx.chat.answer_text import AnswerText
+from gptoss_mlx.conversation.answer import AnswerText
+from gptoss_mlx.conversation.turn import ToolCall, TurnEnd, Usage
 from gptoss_mlx.harmony.messages import Message
 from gptoss_mlx.harmony.parse import Delta
-from gptoss_mlx.tools.loop import ToolCall, TurnEnd, Usage
 
 
 def test_two_messages_are_parted() -> None:

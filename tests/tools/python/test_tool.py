@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gptoss_mlx.errors import ToolError
 from gptoss_mlx.harmony.builtin_tools import PYTHON
 from gptoss_mlx.harmony.messages import Message
-from gptoss_mlx.tools.python import MAX_DIGITS, NO_OUTPUT, Python
+from gptoss_mlx.tools.python.tool import MAX_DIGITS, NO_OUTPUT, Python
 
 many = settings(max_examples=500, deadline=None, database=None)
 

@@ -5,12 +5,12 @@ import datetime
 import pytest
 from scripted import Scripted, turn
 
-from gptoss_mlx.chat.session import Session
+from gptoss_mlx.conversation.conversation import Session
+from gptoss_mlx.conversation.turn import TurnEnd
 from gptoss_mlx.errors import ContextError
 from gptoss_mlx.harmony.messages import Message
 from gptoss_mlx.harmony.parse import Delta
 from gptoss_mlx.tokenizer import load_tokenizer
-from gptoss_mlx.tools.loop import TurnEnd
 
 
 def finals(session: Session, question: str) -> list[str]:

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from gptoss_mlx.convert import verify_checkpoint
+from gptoss_mlx.convert.verify import verify_checkpoint
+from gptoss_mlx.demo import folder as demo
+from gptoss_mlx.demo.folder import demo_folder
 from gptoss_mlx.errors import DataError, ModelNotFoundError, NoCheckpointError
-from gptoss_mlx.runner import model_choice
-from gptoss_mlx.runner.model_choice import demo_folder, model_folder
+from gptoss_mlx.model_choice import model_folder
 
 
 @pytest.fixture
@@ -33,9 +34,9 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         if (folder / "damage").exists():
             raise NoCheckpointError("damaged")
 
-    monkeypatch.setattr(model_choice, "open_checkpoint", opens)
-    monkeypatch.setattr(model_choice, "unpack_demo", unpacked.append)
-    monkeypatch.setattr("gptoss_mlx.convert.convert_checkpoint", convert)
+    monkeypatch.setattr(demo, "open_checkpoint", opens)
+    monkeypatch.setattr(demo, "unpack_demo", unpacked.append)
+    monkeypatch.setattr("gptoss_mlx.convert.pipeline.convert_checkpoint", convert)
     return unpacked
 
 
@@ -76,7 +77,7 @@ def test_making_the_demo_is_said_once(home: Path, built: list[Path]) -> None:
 
 def test_a_demo_of_an_older_package_is_replaced(home: Path, built: list[Path]) -> None:
     """Its manifest names another demo than the one in the package."""
-    folder = make_demo(home, model_choice.SOURCE_PREFIX + "0123")
+    folder = make_demo(home, demo.SOURCE_PREFIX + "0123")
 
     assert demo_folder(print) == folder
     assert len(built) == 1
@@ -98,7 +99,7 @@ def test_a_folder_of_the_user_is_left_alone(
 
 def test_a_damaged_demo_is_made_again(home: Path, built: list[Path]) -> None:
     """What the package made and cannot open any more, it replaces."""
-    folder = make_demo(home, model_choice.SOURCE)
+    folder = make_demo(home, demo.SOURCE)
     (folder / "damage").write_text("")
 
     assert demo_folder(print) == folder
@@ -131,13 +132,13 @@ def test_a_quicker_process_wins(
     home: Path, built: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it has put there in the meantime is used."""
-    build = model_choice._build
+    build = demo._build
 
     def slowly(scratch: Path) -> None:
         build(scratch)
-        make_demo(home, model_choice.SOURCE)
+        make_demo(home, demo.SOURCE)
 
-    monkeypatch.setattr(model_choice, "_build", slowly)
+    monkeypatch.setattr(demo, "_build", slowly)
 
     assert (demo_folder(print) / "old").exists()
 
@@ -151,7 +152,7 @@ def test_nothing_is_left_of_a_demo_that_cannot_be_made(
         folder.mkdir()
         raise DataError("no")
 
-    monkeypatch.setattr(model_choice, "unpack_demo", fail)
+    monkeypatch.setattr(demo, "unpack_demo", fail)
     with pytest.raises(DataError):
         demo_folder(print)
 

@@ -6,13 +6,13 @@ import datetime
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 
+from gptoss_mlx.conversation.opening import opening_messages
+from gptoss_mlx.conversation.turn import TurnEvent, run_turn
 from gptoss_mlx.errors import ContextError
 from gptoss_mlx.generation.engine import GeneratedToken, Progress
 from gptoss_mlx.generation.token_source import TokenSource
 from gptoss_mlx.harmony.messages import Effort, Message
 from gptoss_mlx.tokenizer import Tokenizer
-from gptoss_mlx.tools.loop import TurnEvent, run_turn
-from gptoss_mlx.tools.opening import opening_messages
 from gptoss_mlx.tools.tool import Tool
 
 __all__ = ["Session"]

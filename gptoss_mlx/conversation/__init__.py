@@ -1,0 +1,1 @@
+"""Conversations: what is said, one turn after the other, and what the answer is."""

@@ -1,0 +1,1 @@
+"""The demo model that ships in the package."""
