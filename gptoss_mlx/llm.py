@@ -1,4 +1,4 @@
-"""A loaded model with all that it takes to answer."""
+"""A loaded model that answers."""
 
 from __future__ import annotations
 
@@ -6,181 +6,197 @@ import datetime
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
-from gptoss_mlx.conversation.opening import opening_messages
-from gptoss_mlx.conversation.read import read_conversation
-from gptoss_mlx.conversation.turn import EndReason, TurnEnd, TurnEvent, Usage, run_turn
-from gptoss_mlx.generation.engine import Progress
-from gptoss_mlx.generation.sampling import Sampling
-from gptoss_mlx.generation.token_source import ModelSource, open_source
-from gptoss_mlx.harmony.messages import Effort, Message, channel_text
+from gptoss_mlx.checkpoint.folder import open_checkpoint
+from gptoss_mlx.conversation.answer import Answer
+from gptoss_mlx.conversation.conversation import Conversation
+from gptoss_mlx.generation.model_source import load_source
+from gptoss_mlx.generation.request import TokenSource
+from gptoss_mlx.generation.sampling import Sampling, read_sampling_defaults
+from gptoss_mlx.harmony.messages import Effort, Message
 from gptoss_mlx.harmony.parse import Delta
 from gptoss_mlx.model_choice import model_folder
 from gptoss_mlx.tokenizer import Tokenizer, load_tokenizer
 from gptoss_mlx.tools.tool import Tool
 
-__all__ = ["LLM", "Answer", "load"]
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a model answered. Printed, it is the final text.
-
-    Attributes:
-        text: What is meant for the user.
-        reasoning: Raw: OpenAI asks not to show it unasked.
-        messages: All that the turn added to the conversation, calls and results included.
-        reason: Why it ended: ``stop`` where the model was done.
-        usage: Tokens and seconds.
-    """
-
-    text: str
-    reasoning: str
-    messages: tuple[Message, ...]
-    reason: EndReason
-    usage: Usage
-
-    def __str__(self) -> str:
-        """Return the final text."""
-        return self.text
+__all__ = ["LLM", "load"]
 
 
 class LLM:
     """A model, its vocabulary, and what it has read last.
 
-    It answers one conversation at a time. One that goes on where the last answer ended
-    costs only what is new. For a model that calls your functions see ``Functions`` in
-    ``gptoss_mlx.tools``.
+    Any thread may ask; the model answers one at a time, and the others wait their turn. A
+    conversation that goes on where the last answer ended costs only what is new. For a
+    model that calls your functions see ``Functions``.
 
     Attributes:
         folder: Where the model lies.
-        source: The model; ``source.sampling`` is how tokens are drawn.
-        tokenizer: Its vocabulary.
+        source: What continues prompts.
+        tokenizer: The vocabulary.
+        sampling: How tokens are drawn where a call says nothing else.
     """
 
-    def __init__(self, folder: Path, source: ModelSource, tokenizer: Tokenizer) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        source: TokenSource,
+        tokenizer: Tokenizer,
+        sampling: Sampling = Sampling(),
+    ) -> None:
         self.folder = folder
         self.source = source
         self.tokenizer = tokenizer
+        self.sampling = sampling
+
+    def conversation(
+        self,
+        messages: Sequence[Message | Mapping[str, object]] = (),
+        *,
+        effort: Effort | None = None,
+        instructions: str | None = None,
+        tools: Sequence[Tool] = (),
+        temperature: float | None = None,
+        seed: int | None = None,
+    ) -> Conversation:
+        """Begin a conversation, or go on with one.
+
+        Args:
+            messages: What was said so far: harmony messages, or mappings with ``role`` and
+                ``content`` as OpenAI's API has them. A ``system`` mapping is instructions.
+                A system ``Message`` in front is left as it is; else one is made.
+            effort: How long to reason; medium unless a system ``Message`` says otherwise.
+            instructions: What is elsewhere called the system prompt.
+            tools: What the model may call, and is told of. They serve one conversation.
+            temperature: 0 is greedy. None: as ``sampling`` says.
+            seed: The same seed draws the same tokens.
+
+        Raises:
+            HarmonyError: A mapping is not a message.
+            ValueError: There is no such effort; or a system ``Message`` stands in front
+                beside one, or beside a built-in tool that it does not tell of.
+        """
+        sampling = self.sampling
+        if temperature is not None:
+            sampling = replace(sampling, temperature=temperature)
+        if seed is not None:
+            sampling = replace(sampling, seed=seed)
+        return Conversation(
+            self.source,
+            self.tokenizer,
+            messages,
+            effort=effort,
+            instructions=instructions,
+            current_date=datetime.date.today(),
+            tools=tools,
+            sampling=sampling,
+        )
 
     def ask(
         self,
         question: str,
         *,
-        effort: Effort = "medium",
+        effort: Effort | None = None,
         instructions: str | None = None,
         tools: Sequence[Tool] = (),
+        temperature: float | None = None,
         max_tokens: int | None = None,
+        seed: int | None = None,
     ) -> Answer:
-        """Answer one question.
+        """Answer one question, in a conversation of its own.
 
         Args:
             question: Any text.
-            effort: How long to reason.
-            instructions: What is elsewhere called the system prompt.
-            tools: What the model may call.
+            effort: As of ``conversation``, and so are the others.
             max_tokens: The most it may write, reasoning included.
 
         Raises:
             ContextError: The question leaves no room for an answer.
-            ValueError: There is no such effort.
+            ValueError: There is no such effort, or a number is out of its range.
         """
-        messages = opening_messages(
+        return self.answer(
+            [Message("user", question)],
             effort=effort,
             instructions=instructions,
-            current_date=datetime.date.today(),
             tools=tools,
+            temperature=temperature,
+            max_tokens=max_tokens,
+            seed=seed,
         )
-        messages.append(Message("user", question))
-        return self.answer(messages, tools=tools, max_tokens=max_tokens)
 
     def answer(
         self,
         messages: Sequence[Message | Mapping[str, object]],
         *,
         effort: Effort | None = None,
+        instructions: str | None = None,
         tools: Sequence[Tool] = (),
+        temperature: float | None = None,
         max_tokens: int | None = None,
+        seed: int | None = None,
     ) -> Answer:
-        """Answer a conversation, and run what tools the model calls on the way.
+        """Answer messages, and run what tools the model calls on the way.
 
-        To go on, ask again with the same messages, ``answer.messages`` and what is next.
+        To go on, ask again with the same messages, ``answer.messages`` and what is next; or
+        keep a ``conversation``.
 
         Args:
-            messages: As for ``stream``. They stay as they are.
-            effort: How long to reason; medium unless a system ``Message`` says otherwise.
-            tools: What the model may call, and is told of.
+            messages: As of ``conversation``, and so are the others. They stay as they are.
             max_tokens: The most it may write, reasoning included.
 
         Raises:
             ContextError: The messages leave no room for an answer.
-            HarmonyError: A mapping is no message.
-            ValueError: As for ``stream``.
+            HarmonyError: A mapping is not a message.
+            ValueError: As of ``conversation``, or a number is out of its range.
         """
-        conversation = read_conversation(messages, effort=effort, tools=tools)
-        begun = len(conversation)
-        for event in self.turn(conversation, tools=tools, max_tokens=max_tokens):
-            if isinstance(event, TurnEnd):
-                end = event
-        added = tuple(conversation[begun:])
-        return Answer(
-            text=channel_text(added, "final"),
-            reasoning=channel_text(added, "analysis"),
-            messages=added,
-            reason=end.reason,
-            usage=end.usage,
-        )
+        with self.conversation(
+            messages,
+            effort=effort,
+            instructions=instructions,
+            tools=tools,
+            temperature=temperature,
+            seed=seed,
+        ) as conversation:
+            return conversation.ask(max_tokens=max_tokens)
 
     def stream(
         self,
         messages: Sequence[Message | Mapping[str, object]],
         *,
         effort: Effort | None = None,
+        instructions: str | None = None,
         tools: Sequence[Tool] = (),
+        temperature: float | None = None,
         max_tokens: int | None = None,
+        seed: int | None = None,
     ) -> Generator[Delta]:
-        """Answer a conversation piece by piece, each with its channel.
+        """Answer messages piece by piece, each with its channel.
 
         Args:
-            messages: Harmony messages, or mappings with ``role`` and ``content`` as
-                OpenAI's API has them. A ``system`` mapping is the instructions. A system
-                ``Message`` in front is left as it is; else one is made.
-            effort: How long to reason; medium unless a system ``Message`` says otherwise.
-            tools: What the model may call, and is told of.
-            max_tokens: The most it may write, reasoning included.
+            messages: As of ``answer``, and so are the others.
 
         Raises:
-            ContextError: The messages leave no room for an answer.
-            HarmonyError: A mapping is no message.
-            ValueError: There is no such effort; or a system ``Message`` stands in front
-                beside one, or beside a built-in tool that it does not tell of.
+            ContextError: With the first piece: the messages leave no room for an answer.
+            HarmonyError: A mapping is not a message.
+            ValueError: As of ``answer``.
         """
-        conversation = read_conversation(messages, effort=effort, tools=tools)
-        turn = self.turn(conversation, tools=tools, max_tokens=max_tokens)
-        with closing(turn):
-            for event in turn:
-                if isinstance(event, Delta):
-                    yield event
-
-    def turn(
-        self,
-        messages: list[Message],
-        *,
-        tools: Sequence[Tool] = (),
-        max_tokens: int | None = None,
-        progress: Progress | None = None,
-    ) -> Generator[TurnEvent]:
-        """Let the conversation grow by one turn; see ``run_turn``."""
-        return run_turn(
+        conversation = self.conversation(
             messages,
-            self.source,
-            self.tokenizer,
+            effort=effort,
+            instructions=instructions,
             tools=tools,
-            max_tokens=max_tokens,
-            progress=progress,
+            temperature=temperature,
+            seed=seed,
         )
+        return _deltas(conversation, max_tokens)
+
+
+def _deltas(conversation: Conversation, max_tokens: int | None) -> Generator[Delta]:
+    with conversation, closing(conversation.stream(max_tokens=max_tokens)) as turn:
+        for event in turn:
+            if isinstance(event, Delta):
+                yield event
 
 
 def load(
@@ -195,14 +211,14 @@ def load(
         name_or_path: ``20b``, ``120b``, ``demo``, a name that ``gptoss-mlx models``
             lists, or a folder. None: 20b or 120b if it is on this machine, else demo.
         sampling: How tokens are drawn. None: as the model's generation_config.json says.
-        say: Hears a line about anything that takes over a second.
+        say: Called with a line about anything that takes over a second.
 
     Raises:
         ModelNotFoundError: There is no such model.
         GptOssError: The model cannot be loaded.
     """
     folder = model_folder(name_or_path, say)
-    source = open_source(folder)
-    if sampling is not None:
-        source.sampling = sampling
-    return LLM(folder, source, load_tokenizer())
+    if sampling is None:
+        sampling = read_sampling_defaults(folder)
+    source = load_source(open_checkpoint(folder))
+    return LLM(folder, source, load_tokenizer(), sampling)

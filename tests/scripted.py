@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from itertools import cycle
+from typing import Self
 
 from gptoss_mlx.errors import ContextError
-from gptoss_mlx.generation.engine import STOP_TOKENS, GeneratedToken, Progress
 from gptoss_mlx.generation.prompt_cache import common_prefix
+from gptoss_mlx.generation.request import GeneratedToken, Request
+from gptoss_mlx.generation.stops import StopDetector
 from gptoss_mlx.harmony.messages import Message
 from gptoss_mlx.harmony.render import render_message
 from gptoss_mlx.tokenizer import SPECIAL_TOKENS, load_tokenizer
@@ -20,8 +22,7 @@ class Scripted:
 
     Attributes:
         prompts: What it was asked to continue, as text.
-        cached_tokens: As of a model that remembers the last prompt and answer; 0 unless it
-            was made to. It is known once the first token is there.
+        requests: The same, whole.
     """
 
     def __init__(
@@ -33,59 +34,70 @@ class Scripted:
     ) -> None:
         """Learn what to say: messages, the last of which ends the step, or token ids.
 
-        An exception among these is raised in its place. ``forever`` begins the script anew
-        when it is over.
+        An exception among these is raised in its place. One that ``remembers`` counts the
+        cached tokens of a model that has read the last prompt and answer. ``forever``
+        begins the script anew when it is over.
         """
         self.context_tokens = context_tokens
         self.prompts: list[str] = []
-        self.cached_tokens = 0
-        self._read: list[int] | None = [] if remembers else None
+        self.requests: list[Request] = []
+        self.read: list[int] | None = [] if remembers else None
         said = [written(step) for step in steps]
         self._steps: Iterator[list[int | BaseException]]
         self._steps = cycle(said) if forever else iter(said)
 
-    def __call__(
-        self,
-        prompt: Sequence[int],
-        *,
-        max_tokens: int | None = None,
-        progress: Progress | None = None,
-    ) -> Generator[GeneratedToken]:
+    def __call__(self, request: Request) -> Said:
         """Say the next step."""
-        if len(prompt) >= self.context_tokens:
+        if len(request.prompt) >= self.context_tokens:
             raise ContextError("A conversation must be shorter.")
-        self.prompts.append(load_tokenizer().decode(prompt))
-        room = self.context_tokens - len(prompt)
-        return self._say(next(self._steps), list(prompt), room, max_tokens, progress)
+        self.prompts.append(load_tokenizer().decode(request.prompt))
+        self.requests.append(request)
+        return Said(self, request, next(self._steps))
+
+
+class Said:
+    """A step of a script, token by token."""
+
+    def __init__(
+        self, model: Scripted, request: Request, step: list[int | BaseException]
+    ) -> None:
+        self.cached_tokens = 0
+        self._model = model
+        self._steps = self._say(request, step)
+
+    def __iter__(self) -> Self:
+        """It is an iterator."""
+        return self
+
+    def __next__(self) -> GeneratedToken:
+        """Say the next token."""
+        return next(self._steps)
+
+    def close(self) -> None:
+        """Say no more."""
+        self._steps.close()
 
     def _say(
-        self,
-        step: list[int | BaseException],
-        prompt: list[int],
-        room: int,
-        max_tokens: int | None,
-        progress: Progress | None,
+        self, request: Request, step: list[int | BaseException]
     ) -> Generator[GeneratedToken]:
-        if self._read is not None:
-            self.cached_tokens = common_prefix(self._read, prompt)
-            self._read = prompt
-        if progress is not None:
-            progress(len(prompt), len(prompt))
+        prompt, read = list(request.prompt), self._model.read
+        if read is not None:
+            self.cached_tokens = common_prefix(read, prompt)
+            read[:] = prompt
+        if request.progress is not None:
+            request.progress(len(prompt), len(prompt))
+        stops = StopDetector(request.stops, self._model.context_tokens - len(prompt))
         for count, token in enumerate(step, start=1):
             if isinstance(token, BaseException):
                 raise token
-            if self._read is not None:
-                self._read.append(token)
-            if token in STOP_TOKENS:
-                yield GeneratedToken(token, finish_reason="stop")
+            if read is not None:
+                read.append(token)
+            reason = stops.push(token, count)
+            yield GeneratedToken(token, finish_reason=reason)
+            if reason == "stop":
                 raise AssertionError("asked for a token after the last")
-            if count == max_tokens:
-                yield GeneratedToken(token, finish_reason="length")
+            if reason is not None:
                 return
-            if count == room:
-                yield GeneratedToken(token, finish_reason="context")
-                return
-            yield GeneratedToken(token)
 
 
 def written(step: Step) -> list[int | BaseException]:

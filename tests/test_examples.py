@@ -5,7 +5,6 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 from scripted import Scripted, call, turn
@@ -41,8 +40,8 @@ def test_calling_a_function(
 ) -> None:
     """The example runs what the model calls; the model is one that does as it is told."""
     told = Scripted(call("functions.temperature", '{"city":"Oslo"}'), turn("", "Yes."))
-    runner = LLM(Path("20b"), cast(Any, told), load_tokenizer())
-    monkeypatch.setattr("gptoss_mlx.load", {"20b": runner}.__getitem__, raising=False)
+    llm = LLM(Path("20b"), told, load_tokenizer())
+    monkeypatch.setattr("gptoss_mlx.load", {"20b": llm}.__getitem__, raising=False)
     runpy.run_path(str(EXAMPLES / "tool_call.py"))
 
     assert capsys.readouterr().out.splitlines() == [

@@ -1,27 +1,33 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 from scripted import Scripted, Step, call, turn
 
 import gptoss_mlx
-from gptoss_mlx.conversation.turn import TurnEvent
 from gptoss_mlx.errors import ContextError, ModelNotFoundError
 from gptoss_mlx.generation.sampling import Sampling
-from gptoss_mlx.harmony.messages import Message, ToolDescription, system_message
+from gptoss_mlx.harmony.messages import (
+    Message,
+    ToolDescription,
+    ToolNamespace,
+    system_message,
+)
 from gptoss_mlx.llm import LLM, load
 from gptoss_mlx.tokenizer import load_tokenizer
 from gptoss_mlx.tools.functions import Function, Functions
+from gptoss_mlx.tools.tool import Tool
 
 
-def runner(*steps: Step, context_tokens: int = 131_072) -> tuple[LLM, Scripted]:
-    """A runner whose model says what it is told to."""
+def llm(
+    *steps: Step, context_tokens: int = 131_072, sampling: Sampling = Sampling()
+) -> tuple[LLM, Scripted]:
+    """A model that says what it is told to."""
     model = Scripted(*steps, context_tokens=context_tokens)
-    return LLM(Path("model"), cast(Any, model), load_tokenizer()), model
+    return LLM(Path("model"), model, load_tokenizer(), sampling), model
 
 
 ADD = Functions([Function(ToolDescription("add", "Adds."), lambda **numbers: "5")])
@@ -29,7 +35,7 @@ ADD = Functions([Function(ToolDescription("add", "Adds."), lambda **numbers: "5"
 
 def test_a_question_gets_an_answer() -> None:
     """Text, reasoning, messages and counts; printed, it is the text."""
-    ours, model = runner(turn("Hm.", "It is so."))
+    ours, model = llm(turn("Hm.", "It is so."))
     answer = ours.ask("Why?", effort="high", instructions="Be brief.")
 
     assert str(answer) == answer.text == "It is so."
@@ -43,7 +49,7 @@ def test_a_question_gets_an_answer() -> None:
 
 def test_an_answer_with_tools_tells_all_that_happened() -> None:
     """The call and its result are among the messages, the text is the final one."""
-    ours, model = runner(
+    ours, model = llm(
         call("functions.add", "{}", thought="Add them."), turn("Good.", "Five.")
     )
     answer = ours.ask("What is 2 + 3?", tools=[ADD])
@@ -63,7 +69,7 @@ def test_an_answer_with_tools_tells_all_that_happened() -> None:
 
 def test_openai_s_messages_are_understood() -> None:
     """The system mapping is the instructions; an assistant's text was a final answer."""
-    ours, model = runner(turn("", "Two."))
+    ours, model = llm(turn("", "Two."))
     messages = [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "First?"},
@@ -85,7 +91,7 @@ def test_openai_s_messages_are_understood() -> None:
 
 def test_a_system_message_of_the_caller_stays_in_front() -> None:
     """No second one is made; instructions and tools follow it."""
-    ours, model = runner(turn("", "Yes."), turn("", "Yes."))
+    ours, model = llm(turn("", "Yes."), turn("", "Yes."))
     messages: list[Message | Mapping[str, object]] = [
         system_message(effort="low"),
         {"role": "system", "content": "Be brief."},
@@ -103,7 +109,7 @@ def test_a_system_message_of_the_caller_stays_in_front() -> None:
 
 def test_answering_takes_an_effort() -> None:
     """Medium if there is none."""
-    ours, model = runner(turn("", "Yes."), turn("", "Yes."))
+    ours, model = llm(turn("", "Yes."), turn("", "Yes."))
     question = {"role": "user", "content": "Well?"}
     ours.answer([question])
     list(ours.stream([question], effort="high"))
@@ -112,27 +118,104 @@ def test_answering_takes_an_effort() -> None:
     assert "Reasoning: high" in model.prompts[1]
 
 
-def test_a_stream_that_is_left_ends_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At once, and not when the garbage is collected."""
-    ours, _ = runner(turn("Hm.", "It is so."))
-    begin, turns = ours.turn, []
-
-    def begun(messages: list[Message], **options: Any) -> Generator[TurnEvent]:
-        turns.append(begin(messages, **options))
-        return turns[0]
-
-    monkeypatch.setattr(ours, "turn", begun)
-    stream = ours.stream([{"role": "user", "content": "Why?"}])
+def test_a_stream_that_is_left_ends_its_turn() -> None:
+    """At once, and not when the garbage is collected; its tools are closed."""
+    ours, _ = llm(turn("Hm.", "It is so."))
+    tool = Remembering()
+    stream = ours.stream([{"role": "user", "content": "Why?"}], tools=[tool])
     next(stream)
     stream.close()
 
-    with pytest.raises(StopIteration):
-        next(turns[0])
+    assert tool.heard == ["reset", "close"]
+
+
+class Remembering(Tool):
+    """Notes what it is told of its conversation."""
+
+    instruction = ToolNamespace("notes")
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def process(self, call: Message) -> str:
+        """Say how often it was called in this conversation."""
+        self.heard.append("process")
+        calls = self.heard[self.heard.index("reset") :].count("process")
+        return str(calls)
+
+    def reset(self) -> None:
+        """Forget."""
+        self.heard = ["reset"]
+
+    def close(self) -> None:
+        """Note it."""
+        self.heard.append("close")
+
+
+def test_an_unrelated_question_meets_tools_that_remember_nothing() -> None:
+    """Each ask is a conversation of its own, which resets its tools and closes them."""
+    steps = [call("notes", "x"), turn("", "Yes."), call("notes", "x"), turn("", "Yes.")]
+    ours, _ = llm(*steps)
+    tool = Remembering()
+    results = [
+        message.text
+        for _ in range(2)
+        for message in ours.ask("Well?", tools=[tool]).messages
+        if message.role == "tool"
+    ]
+
+    assert results == ["1", "1"]
+    assert tool.heard == ["reset", "process", "close"]
+
+
+def test_a_conversation_keeps_what_its_tools_remember() -> None:
+    """From one question to the next, until it is cleared."""
+    ours, _ = llm(*[call("notes", "x"), turn("", "Yes.")] * 3)
+    tool = Remembering()
+    results: list[str] = []
+    with ours.conversation(tools=[tool]) as conversation:
+        for _ in range(2):
+            results += [m.text for m in conversation.ask("Well?").messages if m.name]
+        conversation.clear()
+        results += [m.text for m in conversation.ask("Well?").messages if m.name]
+
+    assert results == ["1", "2", "1"]
+    assert tool.heard[-1] == "close"
+
+
+def test_a_call_says_how_its_own_tokens_are_drawn() -> None:
+    """Temperature, seed and length are of that call alone."""
+    ours, model = llm(*[turn("", "Yes.")] * 3, sampling=Sampling(0.5, top_p=0.9))
+    ours.ask("Well?", temperature=0.0, seed=7, max_tokens=50)
+    list(ours.stream([Message("user", "Well?")], seed=8))
+    ours.ask("Well?")
+
+    assert [request.sampling for request in model.requests] == [
+        Sampling(0.0, top_p=0.9, seed=7),
+        Sampling(0.5, top_p=0.9, seed=8),
+        Sampling(0.5, top_p=0.9),
+    ]
+    assert [request.stops.max_tokens for request in model.requests] == [50, None, None]
+
+
+def test_every_prompt_of_a_seeded_conversation_draws_otherwise() -> None:
+    """A call's result is not met by the chances of the call; a new conversation is."""
+    steps = [call("functions.add", "{}"), turn("", "Five."), turn("", "Six.")]
+    ours, model = llm(*steps, *steps)
+    for _ in range(2):
+        conversation = ours.conversation(tools=[ADD], seed=7)
+        conversation.ask("2 + 3?")
+        conversation.ask("2 + 4?")
+    seeds = [request.sampling.seed for request in model.requests]
+
+    assert seeds[0] == 7
+    assert len(set(seeds[:3])) == 3
+    assert seeds[3:] == seeds[:3]
 
 
 def test_a_bound_on_tokens_cuts_the_answer() -> None:
     """The answer says so."""
-    ours, _ = runner(turn("One two three four five.", "Never."))
+    ours, _ = llm(turn("One two three four five.", "Never."))
     answer = ours.ask("Why?", max_tokens=5)
 
     assert (answer.reason, answer.text) == ("length", "")
@@ -141,7 +224,7 @@ def test_a_bound_on_tokens_cuts_the_answer() -> None:
 
 def test_a_question_that_is_too_long_is_refused() -> None:
     """Before anything is computed."""
-    ours, _ = runner(turn("", ""), context_tokens=100)
+    ours, _ = llm(turn("", ""), context_tokens=100)
 
     with pytest.raises(ContextError):
         ours.ask("word " * 100)
@@ -155,6 +238,6 @@ def test_the_package_offers_it(tmp_path: Path) -> None:
 
 
 def test_sampling_can_be_chosen() -> None:
-    """Otherwise it is as the model's folder says: the demo takes the likeliest token."""
-    assert load("demo").source.sampling.temperature == 0
-    assert load("demo", sampling=Sampling(0.5, seed=1)).source.sampling.seed == 1
+    """Otherwise it is as the model's folder says: the demo is greedy."""
+    assert load("demo").sampling == Sampling(0)
+    assert load("demo", sampling=Sampling(0.5, seed=1)).sampling == Sampling(0.5, seed=1)

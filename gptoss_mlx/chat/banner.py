@@ -19,14 +19,14 @@ QUESTIONS: tuple[str, ...] = (
 )
 
 
-def banner_lines(runner: LLM, effort: Effort) -> list[str]:
+def banner_lines(llm: LLM, effort: Effort) -> list[str]:
     """Say which model it is, what it takes, and what one might ask.
 
     Args:
-        runner: The model, loaded.
+        llm: The model, loaded.
         effort: How long it is to reason.
     """
-    name = runner.folder.name
+    name = llm.folder.name
     questions = QUESTIONS
     if name == DEMO:
         name = "The demo model, a miniature"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from gptoss_mlx.conversation.conversation import Session
+from gptoss_mlx.conversation.conversation import Conversation
 from gptoss_mlx.errors import StorageError, storage_errors
 from gptoss_mlx.harmony.json_form import conversation_to_json
 from gptoss_mlx.harmony.messages import EFFORTS
@@ -65,24 +65,26 @@ def read_line(line: str) -> Command | str:
     return Command(*(text[1:].split(maxsplit=1) or [""]))
 
 
-def run_command(command: Command, session: Session, say: Callable[[str], None]) -> Next:
+def run_command(
+    command: Command, conversation: Conversation, say: Callable[[str], None]
+) -> Next:
     """Do what a command says.
 
     Args:
         command: Known or not.
-        session: The conversation it is about.
+        conversation: The conversation it is about.
         say: Is told lines of text for the user.
     """
     match command.name:
         case "help":
             _help(say)
         case "effort":
-            return _effort(command.argument, session, say)
+            return _effort(command.argument, conversation, say)
         case "clear":
-            session.clear()
+            conversation.clear()
             say("A new conversation begins.")
         case "save":
-            return _save(command.argument, session, say)
+            return _save(command.argument, conversation, say)
         case "quit":
             return Next.QUIT
         case unknown:
@@ -100,25 +102,25 @@ def _help(say: Callable[[str], None]) -> None:
         say(f"{left:<{width}}  {text}")
 
 
-def _effort(argument: str, session: Session, say: Callable[[str], None]) -> Next:
+def _effort(argument: str, conversation: Conversation, say: Callable[[str], None]) -> Next:
     if not argument:
-        say(f"The effort is {session.effort}.")
+        say(f"The effort is {conversation.effort}.")
         return Next.GO_ON
     for effort in EFFORTS:
         if effort == argument.strip().lower():
-            session.effort = effort
+            conversation.effort = effort
             say(f"The effort is {effort} from now on.")
             return Next.GO_ON
     say(f"The effort must be one of {', '.join(EFFORTS)} but is {argument}.")
     return Next.CORRECT
 
 
-def _save(argument: str, session: Session, say: Callable[[str], None]) -> Next:
+def _save(argument: str, conversation: Conversation, say: Callable[[str], None]) -> Next:
     now = datetime.datetime.now()
     name = argument.strip() or f"chat-{now:%Y-%m-%d-%H%M%S}.json"
     try:
         file = Path(name).expanduser()
-        _write_new(file, session)
+        _write_new(file, conversation)
     except StorageError as error:
         say(str(error))
     except (RuntimeError, ValueError) as error:  # No such user; a name with a zero byte.
@@ -129,8 +131,10 @@ def _save(argument: str, session: Session, say: Callable[[str], None]) -> Next:
     return Next.CORRECT
 
 
-def _write_new(file: Path, session: Session) -> None:
-    text = json.dumps(conversation_to_json(session.messages), ensure_ascii=False, indent=2)
+def _write_new(file: Path, conversation: Conversation) -> None:
+    text = json.dumps(
+        conversation_to_json(conversation.messages), ensure_ascii=False, indent=2
+    )
     with storage_errors(file):
         if file.exists():
             raise StorageError(f"{file} is there already: name another file.")

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import closing
 from typing import TextIO
 
 from gptoss_mlx.chat.commands import Command, Next, read_line, run_command
 from gptoss_mlx.chat.controls import without_controls
 from gptoss_mlx.chat.notices import ContextNotice, ending
-from gptoss_mlx.conversation.answer import AnswerText
-from gptoss_mlx.conversation.conversation import Session
-from gptoss_mlx.conversation.turn import TurnEnd
+from gptoss_mlx.conversation.answer import collect
+from gptoss_mlx.conversation.conversation import Conversation
 from gptoss_mlx.errors import ContextError
 
 __all__ = ["answer_lines"]
 
 
 def answer_lines(
-    session: Session, lines: Iterable[str], output: TextIO, notes: TextIO
+    conversation: Conversation, lines: Iterable[str], output: TextIO, notes: TextIO
 ) -> bool:
     """Answer every line, in turn, and write nothing but the answers.
 
     Args:
-        session: The conversation; every answer knows the earlier ones.
+        conversation: The conversation; every answer knows the earlier ones.
         lines: One question or command each. Empty ones are skipped.
         output: Gets each answer as it is written, and a newline after it. A question that
             there is no room for gets the newline alone.
@@ -32,12 +30,12 @@ def answer_lines(
     Returns:
         Whether every question got a whole answer.
     """
-    chat = _Pipe(session, output, notes)
+    chat = _Pipe(conversation, output, notes)
     answered = True
     for line in lines:
         read = read_line(line)
         if isinstance(read, Command):
-            if run_command(read, session, chat.note) is Next.QUIT:
+            if run_command(read, conversation, chat.note) is Next.QUIT:
                 break
         elif read:
             answered &= chat.answer(read)
@@ -47,8 +45,8 @@ def answer_lines(
 class _Pipe:
     """Where answers and notes go."""
 
-    def __init__(self, session: Session, output: TextIO, notes: TextIO) -> None:
-        self._session = session
+    def __init__(self, conversation: Conversation, output: TextIO, notes: TextIO) -> None:
+        self._conversation = conversation
         self._output = output
         self._notes = notes
         self._notice = ContextNotice()
@@ -73,22 +71,22 @@ class _Pipe:
 
     def _stream(self, question: str) -> bool:
         """Write the answer as it comes; tell whether it is whole."""
-        limit = self._session.source.context_tokens
-        answer, whole = AnswerText(), False
-        with closing(self._session.ask(question)) as turn:
-            for event in turn:
-                if text := answer.push(event):
-                    self._write(self._clean(text))
-                if isinstance(event, TurnEnd):
-                    answered = bool(answer.text.strip())
-                    whole = event.reason == "stop" and answered
-                    said = ending(event, context_tokens=limit, answered=answered)
-                    filling = self._notice.after(event, context_tokens=limit)
-                    for note in (said, filling):
-                        if note is not None:
-                            self.note(note)
-        return whole
+        limit = self._conversation.source.context_tokens
+        answer = collect(
+            self._conversation.stream(question),
+            watch=lambda event, text: self._write(self._clean(text)),
+        )
+        answered = bool(answer.text.strip())
+        for note in (
+            ending(answer.reason, context_tokens=limit, answered=answered),
+            self._notice.after(answer.usage, context_tokens=limit),
+        ):
+            if note is not None:
+                self.note(note)
+        return answer.reason == "stop" and answered
 
     def _write(self, text: str) -> None:
+        if not text:
+            return
         self._output.write(text)
         self._output.flush()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 
 from rich.console import Console
 from rich.text import Text
@@ -18,8 +17,9 @@ from gptoss_mlx.chat.prompt import Prompt
 from gptoss_mlx.chat.reasoning import reasoning_text
 from gptoss_mlx.chat.screen import Screen
 from gptoss_mlx.chat.turn_view import TurnView
-from gptoss_mlx.conversation.conversation import Session
-from gptoss_mlx.conversation.turn import ToolCall, TurnEnd
+from gptoss_mlx.conversation.answer import collect
+from gptoss_mlx.conversation.conversation import Conversation
+from gptoss_mlx.conversation.turn import ToolCall, TurnEvent
 from gptoss_mlx.errors import GptOssError
 
 __all__ = ["chat_in_terminal"]
@@ -28,7 +28,7 @@ LEAVES = "Ctrl-D or /quit leaves"
 
 
 def chat_in_terminal(
-    session: Session,
+    conversation: Conversation,
     *,
     banner: Sequence[str],
     show_reasoning: bool = False,
@@ -39,14 +39,14 @@ def chat_in_terminal(
     Ctrl-C stops an answer, and clears a question that is being typed.
 
     Args:
-        session: The conversation.
+        conversation: The conversation.
         banner: Lines to begin with.
         show_reasoning: Print the reasoning unasked.
         console: Where to. None: stdout.
     """
     console = console or Console(markup=False, emoji=False, highlight=False)
     with console.use_theme(MARKDOWN_THEME):
-        chat = _Chat(session, console, show_reasoning)
+        chat = _Chat(conversation, console, show_reasoning)
         for line in banner:
             chat.say(line)
         chat.say(f"/help lists the commands, Ctrl-C stops an answer, {LEAVES}")
@@ -56,8 +56,10 @@ def chat_in_terminal(
 class _Chat:
     """A conversation in progress."""
 
-    def __init__(self, session: Session, console: Console, show_reasoning: bool) -> None:
-        self._session = session
+    def __init__(
+        self, conversation: Conversation, console: Console, show_reasoning: bool
+    ) -> None:
+        self._conversation = conversation
         self._console = console
         self._show_reasoning = show_reasoning
         self._prompt = Prompt(self._show_last_reasoning)
@@ -75,7 +77,7 @@ class _Chat:
             try:
                 line = read_line(self._ask())
                 if isinstance(line, Command):
-                    follows = run_command(line, self._session, self.say)
+                    follows = run_command(line, self._conversation, self.say)
                     if follows is Next.QUIT:
                         return
                     if follows is Next.CORRECT:
@@ -111,44 +113,38 @@ class _Chat:
         self._console.print()
 
     def _show_turn(self, question: str, keys: Keys) -> None:
-        limit = self._session.source.context_tokens
+        limit = self._conversation.source.context_tokens
         with Interrupts() as interrupts, Screen(self._console) as screen:
             view = TurnView(screen, context_tokens=limit, unfolded=self._show_reasoning)
 
-            def look_up() -> None:
+            def watch() -> None:
                 interrupts.check()
                 for _ in range(keys.poll()):
                     view.toggle()
-
-            def token() -> None:
-                look_up()
                 view.tick()
 
-            def progress(done: int, total: int) -> None:
-                look_up()
-                view.progress(done, total)
+            def show(event: TurnEvent, _: str) -> None:
+                interrupts.anywhere = False
+                view.show(event)
+                # What follows is the tool itself, which may take long.
+                interrupts.anywhere = isinstance(event, ToolCall)
 
+            turn = self._conversation.stream(question, progress=view.progress, watch=watch)
             try:
-                asked = self._session.ask(question, progress=progress, watch=token)
-                with closing(asked) as turn:
-                    for event in turn:
-                        interrupts.anywhere = False
-                        view.show(event)
-                        if isinstance(event, TurnEnd):
-                            said = self._notice.after(event, context_tokens=limit)
-                            if said is not None:
-                                screen.note(said, style="yellow")
-                        # What follows is the tool itself, which may take long.
-                        interrupts.anywhere = isinstance(event, ToolCall)
+                answer = collect(turn, watch=show)
             except KeyboardInterrupt:
                 interrupts.anywhere = False
                 view.stop()
                 self._interrupts = 1
+                return
+            said = self._notice.after(answer.usage, context_tokens=limit)
+            if said is not None:
+                screen.note(said, style="yellow")
 
     def _show_last_reasoning(self) -> None:
         """Print the reasoning of the last answer."""
         thoughts: list[str] = []
-        for message in self._session.messages:
+        for message in self._conversation.messages:
             if message.role == "user":
                 thoughts.clear()
             elif message.channel == "analysis" and message.recipient is None:

@@ -11,6 +11,7 @@ from gptoss_mlx.chat.markdown import AnswerMarkdown, whole_blocks
 from gptoss_mlx.chat.notices import ending, tokens_text
 from gptoss_mlx.chat.reasoning import Reasoning
 from gptoss_mlx.chat.screen import Screen
+from gptoss_mlx.conversation.answer import AnswerText, audience
 from gptoss_mlx.conversation.turn import ToolCall, ToolResult, TurnEnd, TurnEvent
 from gptoss_mlx.harmony.messages import Message
 from gptoss_mlx.harmony.parse import Delta
@@ -43,7 +44,7 @@ class TurnView:
         self._unfolded = unfolded
         self._part: _Part | None = None
         self._key: object = None
-        self._answered = False
+        self._answer = AnswerText()
         self._waiting_since = time.monotonic()
 
     def progress(self, done: int, total: int) -> None:
@@ -69,20 +70,22 @@ class TurnView:
 
     def show(self, event: TurnEvent) -> None:
         """Show what has happened."""
+        self._answer.push(event)
         match event:
             case Delta():
                 self._write(event)
             case ToolCall(call):
                 self._finish_part()
-                self._answered = False
                 self._note_call(call)
             case ToolResult(_, result, refused):
-                text = without_controls(_text(result))
+                text = without_controls(result.text)
                 self._screen.note(text if refused else f"result: {text}", cut=True)
             case TurnEnd():
                 self._finish_part()
                 said = ending(
-                    event, context_tokens=self._context_tokens, answered=self._answered
+                    event.reason,
+                    context_tokens=self._context_tokens,
+                    answered=bool(self._answer.text.strip()),
                 )
                 if said is not None:
                     style = "dim" if event.reason == "stop" else "yellow"
@@ -99,18 +102,16 @@ class TurnView:
         if self._part is None or key != self._key:
             self._finish_part()
             self._part, self._key = self._begin(delta), key
-        text = without_controls(delta.text)
-        self._part.push(text)
-        if isinstance(self._part, BlockStream) and text.strip():
-            self._answered = True
+        self._part.push(without_controls(delta.text))
 
     def _begin(self, delta: Delta) -> _Part:
-        if delta.recipient not in (None, "all"):
-            return _WrittenCall(self._screen, without_controls(delta.recipient))
-        if delta.channel == "analysis":
-            return Reasoning(self._screen, unfolded=self._unfolded)
-        # Channels that nobody knows too: nothing that was written is lost.
-        return BlockStream(self._screen, render=AnswerMarkdown, whole=whole_blocks)
+        match audience(delta):
+            case "tool":
+                return _WrittenCall(self._screen, without_controls(delta.recipient or ""))
+            case "reasoning":
+                return Reasoning(self._screen, unfolded=self._unfolded)
+            case "user":
+                return BlockStream(self._screen, render=AnswerMarkdown, whole=whole_blocks)
 
     def _finish_part(self) -> None:
         if self._part is not None:
@@ -119,7 +120,7 @@ class TurnView:
 
     def _note_call(self, call: Message) -> None:
         name = call.recipient or "nothing"
-        self._screen.note(without_controls(f"called {name}({_text(call)})"), cut=True)
+        self._screen.note(without_controls(f"called {name}({call.text})"), cut=True)
 
 
 class _WrittenCall:
@@ -136,7 +137,3 @@ class _WrittenCall:
 
     def finish(self) -> None:
         self._screen.show(None)
-
-
-def _text(message: Message) -> str:
-    return message.content if isinstance(message.content, str) else ""

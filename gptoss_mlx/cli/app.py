@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -94,7 +95,23 @@ def main() -> None:
         _print_error(f"{error.strerror or error}.", "Free some space where output goes.")
         sys.exit(1)
     except KeyboardInterrupt:
-        sys.exit(130)
+        _exit_soon(130)
+    except SystemExit as error:
+        if isinstance(error.code, int) and error.code > 128:
+            _exit_soon(error.code)
+        raise
+
+
+def _exit_soon(status: int) -> NoReturn:
+    """Exit, and do not wait for a step that a model is computing."""
+    # Not imported: a command without a model has no need of MLX.
+    compute_thread = sys.modules.get("gptoss_mlx.generation.compute_thread")
+    if compute_thread is not None and compute_thread.is_computing():
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def _open_closed_streams() -> None:

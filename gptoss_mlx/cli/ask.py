@@ -16,8 +16,9 @@ from gptoss_mlx.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from gptoss_mlx.conversation.turn import TurnEnd
-    from gptoss_mlx.harmony.messages import Message
+    from gptoss_mlx.conversation.answer import Answer
+    from gptoss_mlx.conversation.conversation import Conversation
+    from gptoss_mlx.conversation.turn import TurnEvent
     from gptoss_mlx.llm import LLM
 
 __all__ = ["ask"]
@@ -54,31 +55,24 @@ def ask(
     """
     text = _question(question)
     # Imported here so that --help does not wait for MLX.
-    import datetime
     import time
     from functools import partial
 
     from rich.console import Console
 
-    from gptoss_mlx.cli.options import changed_sampling
-    from gptoss_mlx.conversation.opening import opening_messages
-    from gptoss_mlx.harmony.messages import Message
     from gptoss_mlx.llm import load
 
     begun = time.perf_counter()
     with Console(stderr=True).status("Loading the model"):
-        runner = load(model, say=partial(typer.echo, err=True))
-    source = runner.source
-    source.sampling = changed_sampling(source.sampling, temperature, seed)
+        llm = load(model, say=partial(typer.echo, err=True))
     load_s = time.perf_counter() - begun
-    messages = opening_messages(
-        effort=effort, instructions=system, current_date=datetime.date.today()
+    conversation = llm.conversation(
+        effort=effort, instructions=system, temperature=temperature, seed=seed
     )
-    messages.append(Message("user", text))
-    answer, end = _answer(runner, messages, max_tokens, quiet=json)
+    answer = _answer(conversation, text, max_tokens, quiet=json)
     if json:
-        _print_json(runner, messages, answer, end, load_s)
-    _check(answer, end)
+        _print_json(llm, conversation, answer, load_s)
+    _check(answer)
 
 
 def _question(question: str | None) -> str:
@@ -118,35 +112,34 @@ def _stdin() -> str:
 
 
 def _answer(
-    runner: LLM, messages: list[Message], max_tokens: int | None, *, quiet: bool
-) -> tuple[str, TurnEnd]:
+    conversation: Conversation, question: str, max_tokens: int | None, *, quiet: bool
+) -> Answer:
     """Let the model answer, and print the answer as it comes unless ``quiet``."""
     import io
     import sys
-    from contextlib import closing
 
     from gptoss_mlx.cli.progress import token_progress
-    from gptoss_mlx.conversation.answer import AnswerText
-    from gptoss_mlx.conversation.turn import TurnEnd
+    from gptoss_mlx.conversation.answer import collect
     from gptoss_mlx.harmony.parse import Delta
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
-    answer = AnswerText()
     with token_progress() as progress:
-        turn = runner.turn(messages, max_tokens=max_tokens, progress=progress.reading)
-        with closing(turn):
-            for event in turn:
-                if isinstance(event, TurnEnd):
-                    end = event
-                elif (text := answer.push(event)) and not quiet:
-                    progress.stop()
-                    _print(text)
-                elif isinstance(event, Delta):
-                    progress.reasoning()
+
+        def show(event: TurnEvent, text: str) -> None:
+            if text and not quiet:
+                progress.stop()
+                _print(text)
+            elif isinstance(event, Delta):
+                progress.reasoning()
+
+        turn = conversation.stream(
+            question, max_tokens=max_tokens, progress=progress.reading
+        )
+        answer = collect(turn, watch=show)
     if answer.text and not answer.text.endswith("\n") and not quiet:
         _print("\n")
-    return answer.text, end
+    return answer
 
 
 def _print(text: str) -> None:
@@ -159,18 +152,18 @@ def _print(text: str) -> None:
 
 
 def _print_json(
-    runner: LLM, messages: list[Message], answer: str, end: TurnEnd, load_s: float
+    llm: LLM, conversation: Conversation, answer: Answer, load_s: float
 ) -> None:
     import json
 
     from gptoss_mlx.harmony.json_form import message_to_json
 
-    usage = end.usage
+    usage = answer.usage
     report: dict[str, Any] = {
-        "model": str(runner.folder),
-        "answer": answer,
-        "reason": end.reason,
-        "messages": [message_to_json(message) for message in messages],
+        "model": str(llm.folder),
+        "answer": answer.text,
+        "reason": answer.reason,
+        "messages": [message_to_json(message) for message in conversation.messages],
         "tokens": {
             "prompt": usage.prompt_tokens,
             "generated": usage.generated_tokens,
@@ -181,14 +174,14 @@ def _print_json(
             "load_s": round(load_s, 3),
             "prefill_s": round(usage.prefill_s, 3),
             "decode_s": round(usage.decode_s, 3),
-            "prefill_tokens_per_s": round(usage.prompt_tokens / usage.prefill_s, 1),
+            "prefill_tokens_per_s": round(usage.prefill_tokens_per_s, 1),
             "decode_tokens_per_s": round(usage.tokens_per_s, 1),
         },
     }
     typer.echo(json.dumps(report, ensure_ascii=False, indent=2))
 
 
-def _check(answer: str, end: TurnEnd) -> None:
+def _check(answer: Answer) -> None:
     """Say why an answer is not whole.
 
     Raises:
@@ -196,25 +189,25 @@ def _check(answer: str, end: TurnEnd) -> None:
     """
     from gptoss_mlx.errors import AnswerError
 
-    written = f"{end.usage.generated_tokens:,} tokens"
-    if end.reason == "length" and answer.strip():
+    written = f"{answer.usage.generated_tokens:,} tokens"
+    if answer.reason == "length" and answer.text.strip():
         typer.echo(f"The answer was cut after {written}, as --max-tokens says.", err=True)
-    elif end.reason == "length":
+    elif answer.reason == "length":
         raise AnswerError(
             f"The model must have room to answer but was still reasoning after {written}.",
-            hint=f"Give it more: --max-tokens {10 * end.usage.generated_tokens}",
+            hint=f"Give it more: --max-tokens {10 * answer.usage.generated_tokens}",
         )
-    elif end.reason == "context":
+    elif answer.reason == "context":
         raise AnswerError(
             f"The answer must fit the context but was cut after {written}: it is full.",
             hint="Shorten what the question stands on, or ask with --effort low.",
         )
-    elif end.reason == "repetition":
+    elif answer.reason == "repetition":
         raise AnswerError(
             f"The answer must come to an end but repeats itself: stopped after {written}.",
             hint="Ask again with another --seed or a --temperature of 1.",
         )
-    elif not answer.strip():
+    elif not answer.text.strip():
         raise AnswerError(
             f"The model must answer but ended without one after {written}.",
             hint="Ask again, or see what it wrote: --json",

@@ -40,7 +40,6 @@ def chat(
     Example: echo "What is gpt-oss?" | gptoss-mlx chat
     """
     # Imported here so that --help does not wait for MLX.
-    import datetime
     import functools
     import io
     import itertools
@@ -52,35 +51,29 @@ def chat(
     from gptoss_mlx.chat.pipe import answer_lines
     from gptoss_mlx.chat.terminal import chat_in_terminal
     from gptoss_mlx.cli.first_model import choose_model
-    from gptoss_mlx.cli.options import changed_sampling
-    from gptoss_mlx.conversation.conversation import Session
     from gptoss_mlx.llm import load
 
     say = functools.partial(typer.echo, err=True)
     model = choose_model() if model is None else model
     with Console(stderr=True).status("Loading the model"):
-        runner = load(model, say=say)
-    source = runner.source
-    source.sampling = changed_sampling(source.sampling, temperature, seed)
-    session = Session(
-        source,
-        runner.tokenizer,
-        effort=effort,
-        instructions=system,
-        current_date=datetime.date.today(),
+        llm = load(model, say=say)
+    conversation = llm.conversation(
+        effort=effort, instructions=system, temperature=temperature, seed=seed
     )
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     if sys.stdin.isatty() and sys.stdout.isatty():
-        banner = banner_lines(runner, effort)
-        chat_in_terminal(session, banner=banner, show_reasoning=show_reasoning)
+        banner = banner_lines(llm, effort)
+        chat_in_terminal(conversation, banner=banner, show_reasoning=show_reasoning)
         return
     lines = (line.decode(errors="replace") for line in sys.stdin.buffer)
     first = next(lines, None)
     if first is None:
-        _take_tour(runner)
-    elif not answer_lines(session, itertools.chain([first], lines), sys.stdout, sys.stderr):
+        _take_tour(llm)
+        return
+    questions = itertools.chain([first], lines)
+    if not answer_lines(conversation, questions, sys.stdout, sys.stderr):
         raise typer.Exit(1)
 
 

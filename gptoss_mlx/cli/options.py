@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
-
-if TYPE_CHECKING:
-    from gptoss_mlx.generation.sampling import Sampling
 
 __all__ = [
     "CheckpointArg",
@@ -21,7 +17,6 @@ __all__ = [
     "SeedOpt",
     "SystemOpt",
     "TemperatureOpt",
-    "changed_sampling",
 ]
 
 # A folder that does not exist is the library's error to tell, with its hint.
@@ -91,12 +86,3 @@ SeedOpt = Annotated[
         show_default=False,
     ),
 ]
-
-
-def changed_sampling(
-    sampling: Sampling, temperature: float | None, seed: int | None
-) -> Sampling:
-    """Return how tokens are drawn, with what the options say of it."""
-    if temperature is not None:
-        sampling = replace(sampling, temperature=temperature)
-    return replace(sampling, seed=seed)

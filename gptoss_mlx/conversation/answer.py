@@ -1,38 +1,155 @@
-"""The answer alone, as text: what a pipe gets."""
+"""What an answer is: to whom each piece of a turn speaks, and what the user is given.
+
+``ask``, chat, a pipe, ``Answer.text`` and ``--json`` all read a turn by ``AnswerText``.
+"""
 
 from __future__ import annotations
 
-from gptoss_mlx.conversation.turn import TurnEvent
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Literal
+
+from gptoss_mlx.conversation.turn import (
+    EndReason,
+    ToolCall,
+    TurnEnd,
+    TurnEvent,
+    Usage,
+)
+from gptoss_mlx.harmony.messages import Message
 from gptoss_mlx.harmony.parse import Delta
 
-__all__ = ["AnswerText"]
+__all__ = ["Answer", "AnswerText", "Audience", "audience", "collect"]
+
+Audience = Literal["user", "reasoning", "tool"]
+"""To whom a text speaks; ``reasoning`` to the model itself."""
+
+BETWEEN = "\n\n"
+"""What parts two messages that are one text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a model answered. Printed, it is the text for the user.
+
+    Attributes:
+        text: What is meant for the user.
+        reasoning: Raw: OpenAI asks not to show it unasked.
+        messages: All that the turn added to the conversation, calls and results included.
+        reason: Why it ended: ``stop`` where the model was done.
+        usage: Tokens and seconds.
+    """
+
+    text: str
+    reasoning: str
+    messages: tuple[Message, ...]
+    reason: EndReason
+    usage: Usage
+
+    def __str__(self) -> str:
+        """Return the text for the user."""
+        return self.text
+
+
+def audience(piece: Delta | Message) -> Audience:
+    """Tell to whom a piece of an assistant's message speaks.
+
+    A channel that nobody knows is the user's: nothing that may be the answer is lost.
+    """
+    if piece.recipient is not None:
+        return "tool"
+    return "reasoning" if piece.channel == "analysis" else "user"
 
 
 class AnswerText:
-    """Picks out of a turn what is meant for the user, piece by piece.
+    """Picks the answer and the reasoning out of a turn, piece by piece.
 
-    Reasoning, calls, and what is said before a call are left out. A channel that nobody
-    knows is not: nothing that may be the answer is lost. Two messages are parted by a
-    line's end.
+    What is said to the user on ``commentary`` is part of the answer unless a call follows:
+    then it only announced that. So it is held back until the one or the other is known.
 
     Attributes:
-        text: All of it so far.
+        text: The answer so far.
+        reasoning: The reasoning so far.
     """
 
     def __init__(self) -> None:
-        self.text = ""
-        self._last: Delta | None = None
+        self._answer = _Text()
+        self._reasoning = _Text()
+        self._held: list[Delta] = []
+        self._step = 0  # of the turn: each call begins another
+
+    @property
+    def text(self) -> str:  # noqa: D102 - the class describes it
+        return self._answer.text
+
+    @property
+    def reasoning(self) -> str:  # noqa: D102 - the class describes it
+        return self._reasoning.text
 
     def push(self, event: TurnEvent) -> str:
         """Take the next event; return what it adds to the answer."""
-        if (
-            not isinstance(event, Delta)
-            or event.recipient is not None
-            or event.channel in ("analysis", "commentary")
-        ):
-            return ""
-        parted = self._last is not None and event.index != self._last.index
-        self._last = event
-        added = f"\n{event.text}" if parted else event.text
+        match event:
+            case ToolCall():
+                self._held.clear()
+                self._step += 1
+            case TurnEnd():
+                return self._release()
+            case Delta() if audience(event) == "reasoning":
+                self._reasoning.add(event, self._step)
+            case Delta() if audience(event) == "user":
+                self._held.append(event)
+                if event.channel != "commentary":
+                    return self._release()
+        return ""
+
+    def _release(self) -> str:
+        added = [self._answer.add(delta, self._step) for delta in self._held]
+        self._held.clear()
+        return "".join(added)
+
+
+class _Text:
+    """The texts of several messages as one."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self._last: tuple[int, int] | None = None
+
+    def add(self, delta: Delta, step: int) -> str:
+        """Append a piece; return what was appended."""
+        message = (step, delta.index)
+        parted = self._last not in (None, message)
+        self._last = message
+        added = BETWEEN + delta.text if parted else delta.text
         self.text += added
         return added
+
+
+def collect(
+    turn: Generator[TurnEvent],
+    *,
+    watch: Callable[[TurnEvent, str], None] = lambda event, text: None,
+) -> Answer:
+    """Let a turn come to its end, and return what it answered.
+
+    Args:
+        turn: From ``run_turn`` or ``Conversation.stream``. It is closed.
+        watch: Called with (each event, what it adds to the answer).
+
+    Raises:
+        Exception: What the turn or ``watch`` raises.
+    """
+    answer = AnswerText()
+    with closing(turn):
+        for event in turn:
+            watch(event, answer.push(event))
+            if isinstance(event, TurnEnd):
+                return Answer(
+                    text=answer.text,
+                    reasoning=answer.reasoning,
+                    messages=event.messages,
+                    reason=event.reason,
+                    usage=event.usage,
+                )
+    raise ValueError("[collect] turn must end with a TurnEnd but does not.")

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from gptoss_mlx.harmony.messages import CHANNELS, ROLES, Message
-from gptoss_mlx.harmony.parse import CALL, MESSAGE, Delta, ParsedMessage
+from gptoss_mlx.harmony.parse import CALL, END, MESSAGE, Delta, ParsedMessage
 from gptoss_mlx.tools.tool import FUNCTIONS
 
 __all__ = [
-    "NO_TOOL",
-    "Answered",
+    "Call",
+    "CallRecord",
+    "as_prompted",
+    "assistant_deltas",
+    "begun_messages",
     "first_call",
-    "kept",
-    "others_part",
-    "own",
+    "has_header",
+    "is_headerless",
+    "repeats_calls",
     "result_message",
-    "text_of",
-    "third_time",
-    "written",
+    "speaks_for_others",
 ]
 
 NO_TOOL = (None, "all", "user")
@@ -31,11 +32,26 @@ SAME_CALLS = 3
 MAX_CALL_PERIOD = 4
 """Calls in the longest round that is noticed."""
 
-Answered = tuple[str | None, str, str]
+CallRecord = tuple[str | None, str, str]
 """A call's recipient and content, and its result."""
 
 
-def own(deltas: Sequence[Delta]) -> list[Delta]:
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call of a tool.
+
+    Attributes:
+        message: As the next prompt shows it.
+        recipient: As the model wrote it; None where it named no tool.
+        is_whole: Whether the model ended it.
+    """
+
+    message: Message
+    recipient: str | None
+    is_whole: bool
+
+
+def assistant_deltas(deltas: Sequence[Delta]) -> list[Delta]:
     """Return the assistant's, with a recipient where they are for a tool alone."""
     return [
         replace(delta, recipient=None) if delta.recipient in NO_TOOL else delta
@@ -44,32 +60,68 @@ def own(deltas: Sequence[Delta]) -> list[Delta]:
     ]
 
 
-def others_part(last: Sequence[ParsedMessage], deltas: Sequence[Delta]) -> bool:
+def speaks_for_others(last: Sequence[ParsedMessage], deltas: Sequence[Delta]) -> bool:
     """Tell whether the model goes on as the user or a tool: it has ended its own part."""
     roles = [delta.role for delta in deltas] + [parsed.message.role for parsed in last]
     return any(role != "assistant" for role in roles)
 
 
-def written(messages: Sequence[ParsedMessage]) -> list[ParsedMessage]:
-    """Return the assistant's messages that have begun."""
-    return [
+def begun_messages(messages: Sequence[ParsedMessage]) -> list[ParsedMessage]:
+    """Return the assistant's messages that have begun.
+
+    Text without a header is reasoning where a message with one follows.
+    """
+    begun = [
         parsed
         for parsed in messages
         if parsed.message.role == "assistant" and not _cut_in_header(parsed)
     ]
+    return [
+        replace(parsed, message=replace(parsed.message, channel="analysis"))
+        if is_headerless(parsed) and has_header(begun[i + 1 :])
+        else parsed
+        for i, parsed in enumerate(begun)
+    ]
+
+
+def has_header(messages: Sequence[ParsedMessage]) -> bool:
+    """Tell whether one of the assistant's messages has a header."""
+    return any(
+        parsed.message.role == "assistant" and MESSAGE in parsed.tokens
+        for parsed in messages
+    )
+
+
+def is_headerless(parsed: ParsedMessage) -> bool:
+    """Tell whether a message is text alone, ended by ``<|end|>``."""
+    message = parsed.message
+    return (
+        parsed.end == END
+        and MESSAGE not in parsed.tokens
+        and message.channel is None
+        and message.recipient is None
+    )
 
 
 def _cut_in_header(parsed: ParsedMessage) -> bool:
     """Tell whether a message broke off before its content, perhaps in a channel's name."""
     if parsed.end is not None or MESSAGE in parsed.tokens:
         return False
-    text = text_of(parsed.message).strip()
+    text = parsed.message.text.strip()
     return any(channel.startswith(text) for channel in CHANNELS)
 
 
-def first_call(messages: Sequence[ParsedMessage]) -> ParsedMessage | None:
+def first_call(messages: Sequence[ParsedMessage]) -> Call | None:
     """Return the first call."""
-    return next((parsed for parsed in written(messages) if _is_call(parsed)), None)
+    for parsed in begun_messages(messages):
+        if _is_call(parsed):
+            recipient = parsed.message.recipient
+            return Call(
+                as_prompted(parsed),
+                None if recipient in NO_TOOL else recipient,
+                is_whole=parsed.end is not None,
+            )
+    return None
 
 
 def _is_call(parsed: ParsedMessage) -> bool:
@@ -79,7 +131,7 @@ def _is_call(parsed: ParsedMessage) -> bool:
     return parsed.end == CALL and message.channel != "final"
 
 
-def kept(parsed: ParsedMessage) -> Message:
+def as_prompted(parsed: ParsedMessage) -> Message:
     """Return what the model wrote as the next prompt is to show it.
 
     A call that names no tool is one of ``functions``; no call is on ``final``, which would
@@ -95,20 +147,23 @@ def kept(parsed: ParsedMessage) -> Message:
     )
 
 
-def text_of(message: Message) -> str:
-    """Return the content of a message that the model wrote."""
-    return message.content if isinstance(message.content, str) else ""
+def result_message(recipient: str | None, text: str, *, channel: str | None) -> Message:
+    """Make the message that answers a call.
 
-
-def result_message(call: Message, text: str) -> Message:
-    """Make the message that answers a call."""
-    name = call.recipient or FUNCTIONS
+    Args:
+        recipient: Whom the call was for.
+        text: What the tool returned.
+        channel: The call's.
+    """
+    name = recipient or FUNCTIONS
     if name.partition(":")[0] in ROLES or name.startswith("to="):
         name = f"{FUNCTIONS}.{name}"  # It would be read as another's message.
-    return Message("tool", text, channel=call.channel, recipient="assistant", name=name)
+    return Message("tool", text, channel=channel, recipient="assistant", name=name)
 
 
-def third_time(done: Sequence[Answered], key: tuple[str | None, str]) -> Answered | None:
+def repeats_calls(
+    done: Sequence[CallRecord], key: tuple[str | None, str]
+) -> CallRecord | None:
     """Return what a call would add if it ended the third round of the same calls.
 
     Only if they had the same results: reading on is a call without end too.

@@ -1,75 +1,138 @@
-"""One conversation: it keeps the messages and streams the answers."""
+"""One conversation: what is said, who may be called, and the answers as they come."""
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import replace
+from typing import Self
 
+from gptoss_mlx.conversation.answer import Answer, collect
 from gptoss_mlx.conversation.opening import opening_messages
+from gptoss_mlx.conversation.read import read_messages
 from gptoss_mlx.conversation.turn import TurnEvent, run_turn
-from gptoss_mlx.errors import ContextError
-from gptoss_mlx.generation.engine import GeneratedToken, Progress
-from gptoss_mlx.generation.token_source import TokenSource
+from gptoss_mlx.generation.request import Progress, TokenSource
+from gptoss_mlx.generation.sampling import Sampling
 from gptoss_mlx.harmony.messages import Effort, Message
 from gptoss_mlx.tokenizer import Tokenizer
 from gptoss_mlx.tools.tool import Tool
 
-__all__ = ["Session"]
+__all__ = ["Conversation"]
+
+# Every turn draws from seeds of its own: one for each time that the model goes on.
+SEEDS_PER_TURN = 1 << 16
 
 
-class Session:
+class Conversation:
     """A conversation with a model.
+
+    The tools serve this conversation alone: it resets them when it begins, and closes
+    them at its end. It may be used in any thread, by one at a time.
 
     Attributes:
         messages: All of them, from the system message to the last answer.
         source: The model.
-        effort: How long the model is to reason. It may be set between two turns.
     """
 
     def __init__(
         self,
         source: TokenSource,
         tokenizer: Tokenizer,
+        messages: Sequence[Message | Mapping[str, object]] = (),
         *,
-        effort: Effort = "medium",
+        effort: Effort | None = None,
         instructions: str | None = None,
         current_date: datetime.date | None = None,
         tools: Sequence[Tool] = (),
+        sampling: Sampling = Sampling(),
     ) -> None:
-        """Begin a conversation. The arguments are those of ``opening_messages``."""
+        """Begin a conversation.
+
+        Args:
+            source: The model.
+            tokenizer: Its vocabulary.
+            messages: What was said so far: harmony messages, or mappings with ``role`` and
+                ``content`` as OpenAI's API has them. A ``system`` mapping is instructions.
+                A system ``Message`` in front is left as it is; else one is made.
+            effort: How long the model is to reason. None: medium.
+            instructions: What is elsewhere called the system prompt.
+            current_date: What the model is told. None tells it nothing.
+            tools: What the model may call, and is told of.
+            sampling: How tokens are drawn.
+
+        Raises:
+            HarmonyError: A mapping is not a message.
+            ValueError: There is no such effort; or a system ``Message`` stands in front
+                beside one, or beside a built-in tool that it does not tell of.
+        """
         self.source = source
         self._tokenizer = tokenizer
+        self._given = read_messages(messages)
+        self._effort = effort
         self._instructions = instructions
         self._current_date = current_date
-        self._tools = tools
-        self._effort: Effort = effort
+        self._tools = tuple(tools)
+        self._sampling = sampling
+        self._turns = 0
         self.messages: list[Message] = []
         self.clear()
+        self.messages += self._given.messages
 
     @property
     def effort(self) -> Effort:
-        """How long the model is to reason."""
-        return self._effort
+        """How long the model is to reason. It may be set between two turns.
+
+        Raises:
+            ValueError: When it is set: there is no such effort, or the caller's own system
+                message says it.
+        """
+        return self._effort or "medium"
 
     @effort.setter
     def effort(self, effort: Effort) -> None:
+        opening = self._opening(effort)
         self._effort = effort
-        opening = self._opening()
         self.messages[: len(opening)] = opening
 
     def clear(self) -> None:
-        """Begin anew, with the same instructions."""
+        """Begin a new conversation with the same instructions and tools."""
         for tool in self._tools:
             tool.reset()
-        self.messages = self._opening()
+        self.messages = self._opening(self._effort)
 
-    def ask(
+    def close(self) -> None:
+        """Close the tools."""
+        for tool in self._tools:
+            tool.close()
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Close the tools."""
+        self.close()
+
+    def ask(self, question: str | None = None, *, max_tokens: int | None = None) -> Answer:
+        """Ask, and wait for the whole answer.
+
+        Args:
+            question: Any text. None: what the last message says.
+            max_tokens: The most the model may write, reasoning included.
+
+        Raises:
+            ContextError: There is no room for an answer. The question is not kept.
+        """
+        return collect(self.stream(question, max_tokens=max_tokens))
+
+    def stream(
         self,
-        question: str,
+        question: str | None = None,
         *,
+        sampling: Sampling | None = None,
+        max_tokens: int | None = None,
         progress: Progress | None = None,
-        watch: Callable[[], None] = lambda: None,
+        watch: Callable[[], None] | None = None,
     ) -> Generator[TurnEvent]:
         """Ask, and stream the answer, reasoning and calls included.
 
@@ -77,63 +140,48 @@ class Session:
         stops listening before the end.
 
         Args:
-            question: Any text.
-            progress: Hears how far each reading of a prompt is.
-            watch: Is called at every token, also at those that make no event. What it
-                raises ends the turn.
+            question: Any text. None: what the last message says.
+            sampling: How tokens of this answer are drawn. None: as of the others.
+            max_tokens: The most the model may write, reasoning included.
+            progress: Called with (tokens prefilled, tokens to prefill) of each prompt.
+            watch: Called at every token, and at least ten times a second while one is
+                waited for. What it raises ends the turn.
 
         Raises:
             ContextError: There is no room for an answer. The question is not kept.
         """
-        kept = len(self.messages)
-        self.messages.append(Message("user", question))
+        before = len(self.messages)
+        if question is not None:
+            self.messages.append(Message("user", question))
+        asked = len(self.messages)
         try:
             yield from run_turn(
                 self.messages,
-                _Watched(self.source, watch),
+                self.source,
                 self._tokenizer,
                 tools=self._tools,
+                sampling=self._next_sampling() if sampling is None else sampling,
+                max_tokens=max_tokens,
                 progress=progress,
+                watch=watch,
             )
-        except ContextError:
-            del self.messages[kept:]
-            raise
+        finally:
+            if len(self.messages) == asked:  # The turn has not begun.
+                del self.messages[before:]
 
-    def _opening(self) -> list[Message]:
+    def _next_sampling(self) -> Sampling:
+        """Return how the next turn draws. The first has the seed that was given."""
+        turn, self._turns = self._turns, self._turns + 1
+        seed = self._sampling.seed
+        if seed is None:
+            return self._sampling
+        return replace(self._sampling, seed=(seed + turn * SEEDS_PER_TURN) % (1 << 64))
+
+    def _opening(self, effort: Effort | None) -> list[Message]:
         return opening_messages(
-            effort=self._effort,
+            self._given,
+            effort=effort,
             instructions=self._instructions,
             current_date=self._current_date,
             tools=self._tools,
         )
-
-
-class _Watched:
-    """A source whose every token is noticed."""
-
-    def __init__(self, source: TokenSource, watch: Callable[[], None]) -> None:
-        self._source = source
-        self._watch = watch
-
-    @property
-    def context_tokens(self) -> int:
-        return self._source.context_tokens
-
-    @property
-    def cached_tokens(self) -> int:
-        return self._source.cached_tokens
-
-    def __call__(
-        self,
-        prompt: Sequence[int],
-        *,
-        max_tokens: int | None = None,
-        progress: Progress | None = None,
-    ) -> Generator[GeneratedToken]:
-        return self._pass(self._source(prompt, max_tokens=max_tokens, progress=progress))
-
-    def _pass(self, steps: Generator[GeneratedToken]) -> Generator[GeneratedToken]:
-        with closing(steps):
-            for step in steps:
-                self._watch()
-                yield step

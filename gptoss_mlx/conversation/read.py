@@ -1,44 +1,44 @@
-"""What a caller gives to be answered, as the conversation that the model is shown."""
+"""What a caller gives to be answered, as messages of harmony."""
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from gptoss_mlx.conversation.opening import opening_messages
+from gptoss_mlx.conversation.calls import result_message
 from gptoss_mlx.errors import HarmonyError
 from gptoss_mlx.harmony.json_form import message_from_json
-from gptoss_mlx.harmony.messages import (
-    DeveloperContent,
-    Effort,
-    Message,
-    SystemContent,
-)
-from gptoss_mlx.tools.tool import FUNCTIONS, Tool
+from gptoss_mlx.harmony.messages import Message
 
-__all__ = ["read_conversation"]
+__all__ = ["Given", "read_messages"]
 
 KEYS = ("role", "content", "name", "channel", "recipient", "content_type")
 
 
-def read_conversation(
-    messages: Sequence[Message | Mapping[str, object]],
-    *,
-    effort: Effort | None = None,
-    tools: Sequence[Tool] = (),
-) -> list[Message]:
-    """Read what is to be answered, and put in front what the model must be told.
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a caller gave, sorted.
+
+    Attributes:
+        system: The system message in front, if the caller wrote one as a ``Message``.
+        instructions: Of all mappings whose role is ``system`` or ``developer``.
+        messages: The others, in order.
+    """
+
+    system: Message | None = None
+    instructions: tuple[str, ...] = ()
+    messages: tuple[Message, ...] = ()
+
+
+def read_messages(messages: Sequence[Message | Mapping[str, object]]) -> Given:
+    """Check what is to be answered.
 
     Args:
-        messages: As ``LLM.stream`` takes them.
-        effort: How long to reason. None: as a system ``Message`` says, else medium.
-        tools: What the model may call. Those that no message tells of are told of.
+        messages: Harmony messages, which stay as they are, or mappings with ``role`` and
+            ``content`` as OpenAI's API has them.
 
     Raises:
-        HarmonyError: A mapping is no message. The error names the place.
-        ValueError: A system ``Message`` stands in front, which is left as it is, and
-            does not agree with ``effort`` or with a built-in tool.
+        HarmonyError: A mapping is not a message. The error names the place.
     """
     given: list[Message] = []
     instructions: list[str] = []
@@ -48,28 +48,13 @@ def read_conversation(
             continue
         message = _read(item, f"messages[{i}]")
         texts = [part for part in message.parts if isinstance(part, str)]
-        told = message.role in ("system", "developer")
-        if told and len(texts) == len(message.parts):
+        is_told = message.role in ("system", "developer")
+        if is_told and len(texts) == len(message.parts):
             instructions += texts
-        elif message.role == "assistant" and message.channel is None:
-            calls = message.recipient is not None
-            given.append(replace(message, channel="commentary" if calls else "final"))
         else:
-            given.append(message)
-    untold = _untold(given, tools)
-    text = "\n\n".join(instructions) if instructions else None
-    if given and given[0].role == "system":
-        _check_agrees(given[0], effort, untold)
-        own = [tool for tool in untold if tool.name == FUNCTIONS]
-        developer = opening_messages(instructions=text, tools=own)[1:]
-        return [given[0], *developer, *given[1:]]
-    opening = opening_messages(
-        effort="medium" if effort is None else effort,
-        instructions=text,
-        current_date=datetime.date.today(),
-        tools=untold,
-    )
-    return [*opening, *given]
+            given.append(_complete(message))
+    system = given[0] if given and given[0].role == "system" else None
+    return Given(system, tuple(instructions), tuple(given[1:] if system else given))
 
 
 def _read(item: object, where: str) -> Message:
@@ -91,30 +76,17 @@ def _read(item: object, where: str) -> Message:
         raise HarmonyError(str(error), hint=hint) from error
 
 
-def _untold(messages: Sequence[Message], tools: Sequence[Tool]) -> list[Tool]:
-    """Return the tools that no message tells the model of."""
-    told = {
-        namespace.name
-        for message in messages
-        for part in message.parts
-        if isinstance(part, (SystemContent, DeveloperContent))
-        for namespace in part.tools
-    }
-    return [tool for tool in tools if tool.name not in told]
-
-
-def _check_agrees(system: Message, effort: Effort | None, untold: Sequence[Tool]) -> None:
-    """Refuse what only the caller's own system message could tell the model."""
-    if effort is not None:
-        raise ValueError(
-            "[LLM] effort must be left to the system message that stands in front "
-            f"but got {effort!r}."
+def _complete(message: Message) -> Message:
+    """Add what OpenAI's API does not say, and harmony does."""
+    if message.role == "assistant" and message.channel is None:
+        calls = message.recipient is not None
+        return replace(message, channel="commentary" if calls else "final")
+    if message.role == "tool" and message.name is not None:
+        told = result_message(message.name, "", channel=message.channel or "commentary")
+        return replace(
+            message,
+            name=told.name,
+            channel=told.channel,
+            recipient=message.recipient or told.recipient,
         )
-    if any(isinstance(part, str) for part in system.parts):
-        return  # What a text tells of is its writer's affair.
-    for tool in untold:
-        if tool.name != FUNCTIONS:
-            raise ValueError(
-                "[LLM] built-in tools must be told of in the system message that "
-                f"stands in front but {tool.name!r} is not."
-            )
+    return message

@@ -31,7 +31,8 @@ class RepetitionDetector:
 
     def push(self, token: int) -> bool:
         """Take the next token; tell whether what ends with it repeats."""
-        self._equal = np.where(self._last == token, self._equal + 1, 0)
-        self._last = np.roll(self._last, 1)
+        self._equal += 1
+        self._equal *= self._last == token
+        self._last[1:] = self._last[:-1].copy()
         self._last[0] = token
         return bool((self._equal >= self._enough).any())

@@ -7,27 +7,29 @@ in ``final``.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from gptoss_mlx.conversation.calls import (
-    NO_TOOL,
-    Answered,
+    Call,
+    CallRecord,
+    as_prompted,
+    assistant_deltas,
+    begun_messages,
     first_call,
-    kept,
-    others_part,
-    own,
+    has_header,
+    is_headerless,
+    repeats_calls,
     result_message,
-    text_of,
-    third_time,
-    written,
+    speaks_for_others,
 )
 from gptoss_mlx.conversation.repetition import RepetitionDetector
 from gptoss_mlx.errors import ToolError
-from gptoss_mlx.generation.engine import Progress
-from gptoss_mlx.generation.token_source import TokenSource
+from gptoss_mlx.generation.request import Progress, Request, TokenSource
+from gptoss_mlx.generation.sampling import Sampling
+from gptoss_mlx.generation.stops import Stops
 from gptoss_mlx.harmony.messages import Message
 from gptoss_mlx.harmony.parse import Delta, ParsedMessage, StreamParser
 from gptoss_mlx.harmony.render import render_conversation
@@ -83,6 +85,12 @@ class Usage:
     later_tokens: int = 0
 
     @property
+    def prefill_tokens_per_s(self) -> float:
+        """How quickly what was new in the first prompt was read; 0 if nothing was."""
+        new = self.prompt_tokens - self.cached_tokens
+        return new / self.prefill_s if self.prefill_s > 0 else 0.0
+
+    @property
     def tokens_per_s(self) -> float:
         """How quickly tokens come, once the prompt is read; 0 if none did."""
         return self.later_tokens / self.decode_s if self.decode_s > 0 else 0.0
@@ -112,10 +120,15 @@ class ToolResult:
 
 @dataclass(frozen=True, slots=True)
 class TurnEnd:
-    """The turn is over. It is the last event of one that was not interrupted."""
+    """The turn is over. It is the last event of one that was not interrupted.
+
+    Attributes:
+        messages: All that the turn added to the conversation.
+    """
 
     reason: EndReason
     usage: Usage
+    messages: tuple[Message, ...] = ()
 
 
 TurnEvent = Delta | ToolCall | ToolResult | TurnEnd
@@ -127,9 +140,11 @@ def run_turn(
     tokenizer: Tokenizer,
     *,
     tools: Sequence[Tool] = (),
+    sampling: Sampling = Sampling(),
     max_tokens: int | None = None,
     max_calls: int = MAX_CALLS,
     progress: Progress | None = None,
+    watch: Callable[[], None] | None = None,
 ) -> Generator[TurnEvent]:
     """Let the model answer, and run what it calls.
 
@@ -145,9 +160,13 @@ def run_turn(
         source: The model.
         tokenizer: Its vocabulary.
         tools: What the messages told the model it has: see ``opening_messages``.
+        sampling: How tokens are drawn. After each call the seed is one higher: another
+            prompt must not meet the same chances.
         max_tokens: The most the model may write in the turn. None: no bound.
         max_calls: The most calls to run.
-        progress: Hears how far each reading of a prompt is.
+        progress: Called with (tokens prefilled, tokens to prefill) of each prompt.
+        watch: Called at every token, and at least ten times a second while one is waited
+            for. What it raises ends the turn.
 
     Yields:
         Pieces of text, calls and results as they come, and a ``TurnEnd``.
@@ -155,88 +174,95 @@ def run_turn(
     Raises:
         ContextError: The conversation leaves no room for an answer. It is as it was.
         HarmonyError: A message cannot be rendered.
-        ValueError: ``max_tokens`` is under 1.
+        ValueError: ``max_tokens`` is under 1, or a number of ``sampling`` is out of range.
         Exception: What the source raises, or a tool that breaks its own contract.
     """
     if max_tokens is not None and max_tokens < 1:
         raise ValueError(f"[run_turn] max_tokens must be 1 or more but got {max_tokens}.")
-    return _Turn(messages, source, tokenizer, tools, max_tokens, max_calls, progress).run()
+    return _Turn(
+        messages,
+        source,
+        tokenizer,
+        tools,
+        sampling,
+        max_tokens,
+        max_calls,
+        progress,
+        watch,
+    ).run()
 
 
+@dataclass(slots=True)
 class _Turn:
     """A turn in progress."""
 
-    def __init__(
-        self,
-        messages: list[Message],
-        source: TokenSource,
-        tokenizer: Tokenizer,
-        tools: Sequence[Tool],
-        max_tokens: int | None,
-        max_calls: int,
-        progress: Progress | None,
-    ) -> None:
-        self._messages = messages
-        self._source = source
-        self._tokenizer = tokenizer
-        self._tools = tools
-        self._max_tokens = max_tokens
-        self._max_calls = max_calls
-        self._progress = progress
-        self._usage = Usage()
-        self._done: list[Answered] = []
-        self._refusals = 0  # in a row
-        self._begun = False
+    messages: list[Message]
+    source: TokenSource
+    tokenizer: Tokenizer
+    tools: Sequence[Tool]
+    sampling: Sampling
+    max_tokens: int | None
+    max_calls: int
+    progress: Progress | None
+    watch: Callable[[], None] | None
+    usage: Usage = field(default_factory=Usage)
+    requests: int = 0
+    done: list[CallRecord] = field(default_factory=list)
+    refusals: int = 0  # in a row
 
     def run(self) -> Generator[TurnEvent]:
-        prompt = render_conversation(self._messages, self._tokenizer)
-        self._usage.prompt_tokens = len(prompt)
+        first = len(self.messages)
+        prompt = render_conversation(self.messages, self.tokenizer)
+        self.usage.prompt_tokens = len(prompt)
         try:
             while True:
                 reason, call = yield from self._write(prompt)
                 if call is None or reason is not None:
                     break
                 prompt = yield from self._answer(call)
-                if self._refusals > MAX_REFUSALS:
+                if self.refusals > MAX_REFUSALS:
                     reason = "calls"
                     break
-                if len(prompt) >= self._source.context_tokens:
+                if len(prompt) >= self.source.context_tokens:
                     reason = "context"
                     break
         finally:
-            if self._begun:
+            if self.requests:
                 self._close()
-        yield TurnEnd(reason or "stop", self._usage)
+        yield TurnEnd(reason or "stop", self.usage, tuple(self.messages[first:]))
 
     def _write(
         self, prompt: list[int]
-    ) -> Generator[TurnEvent, None, tuple[EndReason | None, ParsedMessage | None]]:
+    ) -> Generator[TurnEvent, None, tuple[EndReason | None, Call | None]]:
         """Let the model write up to a call or the end.
 
         Returns:
             Why the turn must end, if it must, and the call that is to be answered.
         """
-        usage, left = self._usage, None
-        if self._max_tokens is not None:
-            left = self._max_tokens - usage.generated_tokens
+        usage, left = self.usage, None
+        if self.max_tokens is not None:
+            left = self.max_tokens - usage.generated_tokens
             if left < 1:
                 return "length", None
-        parser = StreamParser(self._tokenizer)
+        parser = StreamParser(self.tokenizer)
         detector = RepetitionDetector()
+        headerless = _Headerless()
         reason: EndReason | None = None
         clock = _Clock()
-        steps = self._source(prompt, max_tokens=left, progress=self._progress)
-        first, self._begun = not self._begun, True
+        generation = self.source(self._request(prompt, left))
+        self.requests += 1
         try:
-            with closing(steps):
-                for step in steps:
+            with closing(generation):
+                for step in generation:
                     clock.tick()
-                    if first and clock.tokens == 1:  # The source knows it by now.
-                        usage.cached_tokens = self._source.cached_tokens
+                    if self.watch is not None:
+                        self.watch()
+                    if self.requests == 1 and clock.tokens == 1:
+                        usage.cached_tokens = generation.cached_tokens
                     deltas = parser.push(step.token)
-                    yield from own(deltas)
+                    yield from headerless.push(assistant_deltas(deltas), parser.messages)
                     last = parser.messages[-1:]
-                    if parser.done or first_call(last) or others_part(last, deltas):
+                    if parser.done or first_call(last) or speaks_for_others(last, deltas):
                         break
                     if step.finish_reason in ("length", "context"):
                         reason = step.finish_reason
@@ -245,8 +271,9 @@ class _Turn:
                     if reason is not None:
                         break
             rest = parser.finish()
-            if written(parser.messages[-1:]):
-                yield from own(rest)
+            if begun_messages(parser.messages[-1:]):
+                yield from headerless.push(assistant_deltas(rest), parser.messages)
+            yield from headerless.finish()
         finally:
             parser.finish()
             clock.stop(usage)
@@ -254,84 +281,133 @@ class _Turn:
             self._keep(parser.messages)
         return reason, first_call(parser.messages)
 
+    def _request(self, prompt: list[int], max_tokens: int | None) -> Request:
+        sampling = self.sampling
+        if sampling.seed is not None and self.requests:
+            seed = (sampling.seed + self.requests) % (1 << 64)
+            sampling = replace(sampling, seed=seed)
+        return Request(
+            prompt,
+            sampling=sampling,
+            stops=Stops(max_tokens=max_tokens),
+            progress=self.progress,
+            watch=self.watch,
+        )
+
     def _keep(self, messages: Sequence[ParsedMessage]) -> None:
         """Add what the model wrote to the conversation. A call is the last of it."""
-        for parsed in written(messages):
+        for parsed in begun_messages(messages):
             if parsed.message.channel == "analysis":
-                self._usage.reasoning_tokens += len(parsed.tokens)
-            self._messages.append(kept(parsed))
+                self.usage.reasoning_tokens += len(parsed.tokens)
+            self.messages.append(as_prompted(parsed))
 
-    def _answer(self, parsed: ParsedMessage) -> Generator[TurnEvent, None, list[int]]:
+    def _answer(self, call: Call) -> Generator[TurnEvent, None, list[int]]:
         """Run a call, or say why it cannot be; return the next prompt."""
-        call = self._messages[-1]
-        yield ToolCall(call)
+        yield ToolCall(call.message)
         refused = True
         try:
-            text = self._run(parsed, call)
+            text = self._run(call)
             refused = False
         except ToolError as error:
             text = f"Error: {error}"
-        self._messages.append(result_message(call, text))
-        prompt = render_conversation(self._messages, self._tokenizer)
-        if len(prompt) >= self._source.context_tokens:
-            tokens = len(self._tokenizer.encode(text))
+        self.messages.append(_result(call.message, text))
+        prompt = render_conversation(self.messages, self.tokenizer)
+        if len(prompt) >= self.source.context_tokens:
+            tokens = len(self.tokenizer.encode(text))
             text = f"Error: The context has no room for the result's {tokens:,} tokens."
             refused = True
-            self._messages[-1] = result_message(call, text)
-            prompt = render_conversation(self._messages, self._tokenizer)
-        self._usage.context_tokens = len(prompt)
-        yield ToolResult(call, self._messages[-1], refused)
+            self.messages[-1] = _result(call.message, text)
+            prompt = render_conversation(self.messages, self.tokenizer)
+        self.usage.context_tokens = len(prompt)
+        yield ToolResult(call.message, self.messages[-1], refused)
         return prompt
 
-    def _run(self, parsed: ParsedMessage, call: Message) -> str:
-        key = (call.recipient, text_of(call))
-        self._refusals += 1
-        if self._usage.calls >= self._max_calls:
+    def _run(self, call: Call) -> str:
+        key = (call.message.recipient, call.message.text)
+        self.refusals += 1
+        if self.usage.calls >= self.max_calls:
             raise ToolError(
-                f"No more than {self._max_calls} calls may be made in a turn. "
+                f"No more than {self.max_calls} calls may be made in a turn. "
                 "Answer with what you have."
             )
-        if (again := third_time(self._done, key)) is not None:
-            self._done.append(again)  # The next call of the circle is seen as such too.
+        if (again := repeats_calls(self.done, key)) is not None:
+            self.done.append(again)  # The next call of the circle is seen as such too.
             raise ToolError(
                 "This call has been made before, with the same result each time. "
                 "Do something else, or answer with what you have."
             )
-        self._refusals = 0
-        self._usage.calls += 1
+        self.refusals = 0
+        self.usage.calls += 1
         try:
-            text = self._process(parsed, call)
+            text = self._process(call)
         except ToolError as error:
-            self._done.append((*key, f"Error: {error}"))
+            self.done.append((*key, f"Error: {error}"))
             raise
-        self._done.append((*key, text))
+        self.done.append((*key, text))
         return text
 
-    def _process(self, parsed: ParsedMessage, call: Message) -> str:
-        names = ", ".join(_names(self._tools)) or "none"
-        recipient = parsed.message.recipient
-        if recipient is None or recipient in NO_TOOL:
+    def _process(self, call: Call) -> str:
+        names = ", ".join(_names(self.tools)) or "none"
+        if call.recipient is None:
             raise ToolError(
                 "A call must name its recipient, as in to=functions.NAME, but names none. "
                 f"The tools are: {names}."
             )
-        if parsed.end is None:
+        if not call.is_whole:
             raise ToolError("A call must end with <|call|> but was broken off. Repeat it.")
-        found = tool_for(recipient, self._tools)
+        found = tool_for(call.recipient, self.tools)
         if found is None:
-            raise ToolError(f"There is no tool {recipient!r}. The tools are: {names}.")
+            raise ToolError(f"There is no tool {call.recipient!r}. The tools are: {names}.")
         tool, recipient = found
-        return tool.process(replace(call, recipient=recipient))
+        return tool.process(replace(call.message, recipient=recipient))
 
     def _close(self) -> None:
         """Leave the conversation as one that can go on."""
-        last = self._messages[-1]
+        last = self.messages[-1]
         if last.role == "assistant" and last.recipient is not None:
-            last = result_message(last, "Error: The call was stopped.")
-            self._messages.append(last)
+            last = _result(last, "Error: The call was stopped.")
+            self.messages.append(last)
         if last.role != "assistant" or last.channel != "final":
             # Rendering drops the reasoning before a final, and only then.
-            self._messages.append(Message("assistant", "", channel="final"))
+            self.messages.append(Message("assistant", "", channel="final"))
+
+
+class _Headerless:
+    """Holds back text without a header until it is known what it is.
+
+    It is reasoning if a message with a header follows, and else the answer.
+    """
+
+    def __init__(self) -> None:
+        self._held: list[tuple[Delta, bool]] = []  # and whether it has no header
+
+    def push(self, deltas: list[Delta], messages: Sequence[ParsedMessage]) -> list[Delta]:
+        """Take what a token has added; return what is known of it.
+
+        Args:
+            deltas: The assistant's new pieces.
+            messages: Those that are whole, one that has just ended included.
+        """
+        headerless = bool(messages) and is_headerless(messages[-1])
+        new = [(d, headerless and d.index == len(messages) - 1) for d in deltas]
+        if not self._held and not any(lacks for _, lacks in new):
+            return deltas
+        # A piece of a message that is not whole yet has its header behind it.
+        headed = any(d.index == len(messages) for d in deltas) or has_header(messages[-1:])
+        self._held += new
+        if not headed:
+            return []
+        held, self._held = self._held, []
+        return [replace(d, channel="analysis") if lacks else d for d, lacks in held]
+
+    def finish(self) -> list[Delta]:
+        """Return what is left: no header follows."""
+        held, self._held = self._held, []
+        return [delta for delta, _ in held]
+
+
+def _result(call: Message, text: str) -> Message:
+    return result_message(call.recipient, text, channel=call.channel)
 
 
 class _Clock:

@@ -2,188 +2,157 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, cast
+from itertools import count
+from typing import Self, cast
 
 import mlx.core as mx
 import numpy as np
 
-from gptoss_mlx.errors import CacheError, ContextError
+from gptoss_mlx.errors import ContextError
 from gptoss_mlx.generation.prompt_cache import LanguageModel, PromptCache
-from gptoss_mlx.generation.sampling import LogitsProcessor, Sampler
-from gptoss_mlx.generation.stop_strings import StopStrings
-from gptoss_mlx.tokenizer import StreamDecoder, Tokenizer
+from gptoss_mlx.generation.request import GeneratedToken, Generation, Progress, Request
+from gptoss_mlx.generation.sampling import make_logits_processors, make_sampler
+from gptoss_mlx.generation.stops import FinishReason, StopDetector
 
-__all__ = [
-    "STOP_TOKENS",
-    "FinishReason",
-    "GeneratedToken",
-    "LanguageModel",
-    "Progress",
-    "generate",
-]
+__all__ = ["CHUNK_TOKENS", "generate"]
 
-STOP_TOKENS = frozenset({200_002, 200_012, 199_999})
-"""``<|return|>``, ``<|call|>``, ``<|endoftext|>``. ``<|end|>`` ends a message alone."""
-
-FinishReason = Literal["stop", "length", "context"]
-"""A stop token or text came, ``max_tokens`` are out, or the context is full."""
-
-Progress = Callable[[int, int], None]
-"""Called with the tokens read so far, and all there are to read."""
-
-
-@dataclass(frozen=True, slots=True)
-class GeneratedToken:
-    """One token of an answer.
-
-    Attributes:
-        token: Its id.
-        logprob: The natural logarithm of its probability as the model gives it, before
-            processors, temperature and filters. None unless asked for.
-        top_logprobs: The likeliest tokens with theirs, likeliest first.
-        finish_reason: Why this is the last token; None where more follow.
-    """
-
-    token: int
-    logprob: float | None = None
-    top_logprobs: tuple[tuple[int, float], ...] = ()
-    finish_reason: FinishReason | None = None
+CHUNK_TOKENS = 512
+"""Tokens of a prompt that go through the model at once."""
 
 
 def generate(
     model: LanguageModel,
-    prompt: Sequence[int],
+    request: Request,
     *,
-    sampler: Sampler,
-    stop_tokens: frozenset[int] = STOP_TOKENS,
-    stop_strings: Sequence[str] = (),
-    tokenizer: Tokenizer | None = None,
-    max_tokens: int | None = None,
-    context_tokens: int | None = None,
-    processors: Sequence[LogitsProcessor] = (),
-    logprobs: int | None = None,
     cache: PromptCache | None = None,
-    chunk_tokens: int = 512,
-    progress: Progress | None = None,
-) -> Generator[GeneratedToken]:
-    """Continue ``prompt``, one token at a time.
+    context_tokens: int | None = None,
+    chunk_tokens: int = CHUNK_TOKENS,
+) -> Generation:
+    """Continue a prompt in this thread, one token at a time.
 
-    While the caller looks at a token, the next one is already being computed.
+    While the caller looks at a token, the next one is already being computed, unless the
+    request has a grammar.
 
     Args:
-        prompt: Token ids, at least one.
-        sampler: Draws the next token; see ``make_sampler``.
-        stop_tokens: The first of these is yielded, and ends it.
-        stop_strings: So does the token that completes one of these. A special token
-            between two pieces of text parts them.
-        tokenizer: Needed for ``stop_strings``.
-        max_tokens: The most tokens to yield. None: no bound.
-        context_tokens: The most that prompt and answer together can have. None: no bound.
-        processors: Change the logits, in turn; see ``make_logits_processors``.
-        logprobs: Give the token's logprob, and those of this many likeliest tokens.
+        model: Turns tokens into logits.
+        request: What to continue, and how.
         cache: What was read before. It goes back to where the prompts part, and takes
-            prompt and answer. It serves one answer at a time. None: a new one.
-        chunk_tokens: How many tokens of the prompt are read at once.
-        progress: Hears how far the reading of what is new is.
+            prompt and answer. Where another request begins on it before this one has
+            ended, this one reads its own text again when it goes on. None: a new one.
+        context_tokens: The most that prompt and answer together can have. None: no bound.
+        chunk_tokens: How many tokens of the prompt go through the model at once.
 
-    Yields:
-        The tokens. The last has a ``finish_reason``.
+    Returns:
+        The tokens. Nothing is computed before the first one is asked for.
 
     Raises:
         ContextError: The prompt leaves no room for a token.
-        ValueError: The prompt is empty, or a number is out of its range.
-        CacheError: While it runs: ``cache`` has begun another prompt.
+        ValueError: A number is out of its range.
     """
-    if not prompt:
-        raise ValueError("[generate] prompt must have at least one token but is empty.")
     for name, number in (
         ("chunk_tokens", chunk_tokens),
-        ("max_tokens", max_tokens),
         ("context_tokens", context_tokens),
     ):
         if number is not None and number < 1:
             raise ValueError(f"[generate] {name} must be 1 or more: {number}.")
-    if logprobs is not None and logprobs < 0:
-        raise ValueError(f"[generate] logprobs must be 0 or more: {logprobs}.")
-    if stop_strings and tokenizer is None:
-        raise ValueError("[generate] stop_strings must come with a tokenizer.")
-    if context_tokens is not None and len(prompt) >= context_tokens:
-        raise ContextError(
-            f"A conversation must have under {context_tokens:,} tokens "
-            f"but has {len(prompt):,}."
-        )
+    room_tokens = None
+    if context_tokens is not None:
+        room_tokens = context_tokens - len(request.prompt)
+        if room_tokens < 1:
+            raise ContextError(
+                f"A conversation must have under {context_tokens:,} tokens "
+                f"but has {len(request.prompt):,}."
+            )
     if cache is None:
         cache = PromptCache(model, max_checkpoints=0)
-    ends = _Ends(stop_tokens, StopStrings(stop_strings), tokenizer)
-    if context_tokens is not None:
-        ends.limit, ends.reason = context_tokens - len(prompt), "context"
-    if max_tokens is not None and (ends.limit is None or max_tokens <= ends.limit):
-        ends.limit, ends.reason = max_tokens, "length"
-    steps = _Steps(model, cache, sampler, processors, logprobs, mx.array(list(prompt)))
-    return _generate(steps, list(prompt), ends, chunk_tokens, progress)
+    return _Generation(model, request, cache, room_tokens, chunk_tokens)
 
 
-def _generate(
-    steps: _Steps,
-    prompt: list[int],
-    ends: _Ends,
-    chunk_tokens: int,
-    progress: Progress | None,
-) -> Generator[GeneratedToken]:
-    cache = steps.cache
-    rest = cache.begin(prompt)
-    begun = cache.begun
-    for start in range(0, len(rest), chunk_tokens):
-        hidden = cache.read(rest[start : start + chunk_tokens])
-        if progress is not None:
-            progress(min(start + chunk_tokens, len(rest)), len(rest))
-    drawn = steps.draw(hidden)
-    count = 0
-    while True:
-        count += 1
-        last = count == ends.limit
-        following = drawn if last else steps.draw(cache.step(drawn.token))
-        token = cast(int, drawn.token.item())
-        if not last:
+class _Generation:
+    """A request in progress, in the thread that asks for its tokens."""
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        request: Request,
+        cache: PromptCache,
+        room_tokens: int | None,
+        chunk_tokens: int,
+    ) -> None:
+        self.cached_tokens = 0
+        self._cache = cache
+        self._chunk_tokens = chunk_tokens
+        self._request = request
+        self._draw = _Draw(model, request)
+        self._stops = StopDetector(request.stops, room_tokens)
+        self._steps = self._run()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> GeneratedToken:
+        return next(self._steps)
+
+    def close(self) -> None:
+        self._steps.close()
+
+    def _run(self) -> Generator[GeneratedToken]:
+        cache = self._cache
+        text = list(self._request.prompt)
+        hidden = self._prefill(text, self._request.progress)
+        begun, self.cached_tokens = cache.begun, cache.reused
+        with self._cleared_on_error():
+            drawn = self._draw(hidden)
+        for number in count(1):
+            with self._cleared_on_error():
+                token, following = self._step(drawn, number)
+            text.append(token.token)
+            yield token
+            if following is None:
+                return
+            if cache.begun != begun:
+                # Another request has used the cache since.
+                self._prefill(text)
+                begun = cache.begun
+            drawn = following
+
+    def _step(self, drawn: _Drawn, number: int) -> tuple[GeneratedToken, _Drawn | None]:
+        """Wait for a token; return it, and the next one unless it is the last."""
+        cache, grammar = self._cache, self._request.grammar
+        following = None
+        if grammar is None and number != self._stops.limit:
+            # Queued before this token's id is known, and waited for.
+            following = self._draw(cache.step(drawn.token))
+        token = drawn.id
+        reason = self._stops.push(token, number)
+        if grammar is not None and reason is None:
+            grammar.accept(token)
+            following = self._draw(cache.step(drawn.token))
+        if following is not None:
             cache.record(token)
-        reason = ends.after(token) or (ends.reason if last else None)
-        yield drawn.read(reason)
-        if reason is not None:
-            return
-        if cache.begun != begun:
-            raise CacheError(
-                "A cache must serve one answer at a time, but another prompt has begun.",
-                hint="Close the answer before, or give each its own cache.",
-            )
-        drawn = following
+        return drawn.read(reason), None if reason is not None else following
 
+    @contextmanager
+    def _cleared_on_error(self) -> Iterator[None]:
+        """Trust nothing in the cache after a step that has failed."""
+        try:
+            yield
+        except Exception:
+            self._cache.clear()
+            raise
 
-@dataclass(slots=True)
-class _Ends:
-    """Knows when an answer ends."""
-
-    tokens: frozenset[int]
-    strings: StopStrings
-    tokenizer: Tokenizer | None
-    limit: int | None = None
-    reason: FinishReason | None = None
-    decoder: StreamDecoder | None = None
-
-    def after(self, token: int) -> FinishReason | None:
-        """Tell whether ``token`` is the last."""
-        if token in self.tokens:
-            return "stop"
-        if self.tokenizer is None:
-            return None
-        if self.tokenizer.is_special(token):
-            self.decoder = None
-            self.strings.flush()
-            return None
-        self.decoder = self.decoder or StreamDecoder(self.tokenizer)
-        self.strings.push(self.decoder.push(token))
-        return "stop" if self.strings.found is not None else None
+    def _prefill(self, text: list[int], progress: Progress | None = None) -> mx.array:
+        """Read what the cache does not hold; return the last chunk's hidden states."""
+        rest = self._cache.begin(text)
+        for start in range(0, len(rest), self._chunk_tokens):
+            with self._cleared_on_error():
+                hidden = self._cache.read(rest[start : start + self._chunk_tokens])
+            if progress is not None:
+                progress(min(start + self._chunk_tokens, len(rest)), len(rest))
+        return hidden
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,36 +163,55 @@ class _Drawn:
     logprob: mx.array | None = None
     top: tuple[mx.array, mx.array] | None = None
 
+    @property
+    def id(self) -> int:
+        return cast(int, self.token.item())
+
     def read(self, reason: FinishReason | None) -> GeneratedToken:
-        token = cast(int, self.token.item())
         if self.logprob is None:
-            return GeneratedToken(token, finish_reason=reason)
+            return GeneratedToken(self.id, finish_reason=reason)
         top: tuple[tuple[int, float], ...] = ()
         if self.top is not None:
             ids, logprobs = (np.asarray(array).tolist() for array in self.top)
             top = tuple(zip(ids, logprobs, strict=True))
-        return GeneratedToken(token, cast(float, self.logprob.item()), top, reason)
+        return GeneratedToken(self.id, cast(float, self.logprob.item()), top, reason)
 
 
-@dataclass(slots=True)
-class _Steps:
-    """Draws tokens from hidden states, and queues the work."""
+class _Draw:
+    """Draws a token from hidden states, and queues the work."""
 
-    model: LanguageModel
-    cache: PromptCache
-    sampler: Sampler
-    processors: Sequence[LogitsProcessor]
-    logprobs: int | None
-    text: mx.array
+    def __init__(self, model: LanguageModel, request: Request) -> None:
+        sampling = request.sampling
+        self._sampler = make_sampler(
+            sampling.temperature,
+            sampling.top_p,
+            top_k=sampling.top_k,
+            min_p=sampling.min_p,
+            seed=sampling.seed,
+        )
+        self._processors = [
+            *make_logits_processors(repetition_penalty=sampling.repetition_penalty),
+            *request.processors,
+        ]
+        self._grammar = request.grammar
+        self._logprobs = request.logprobs
+        self._model = model
+        self._prompt = request.prompt
+        self._text: mx.array | None = None  # made in the thread that computes
 
-    def draw(self, hidden: mx.array) -> _Drawn:
-        logits = self.model.lm_head(hidden[:, -1:])[:, -1]  # (1, V)
+    def __call__(self, hidden: mx.array) -> _Drawn:
+        logits = self._model.lm_head(hidden[:, -1:])[:, -1]  # (1, V)
         changed = logits
-        for process in self.processors:
-            changed = process(self.text, changed)
-        token = self.sampler(changed)
-        if self.processors:
-            self.text = mx.concatenate([self.text, token.astype(self.text.dtype)])
+        if self._processors:
+            if self._text is None:
+                self._text = mx.array(list(self._prompt))
+            for process in self._processors:
+                changed = process(self._text, changed)
+        if self._grammar is not None:
+            changed = self._grammar.process(changed)
+        token = self._sampler(changed)
+        if self._text is not None:
+            self._text = mx.concatenate([self._text, token.astype(self._text.dtype)])
         drawn = self._with_logprobs(token, logits)
         arrays = [drawn.token, *(drawn.top or ())]
         arrays += [drawn.logprob] if drawn.logprob is not None else []
@@ -231,12 +219,12 @@ class _Steps:
         return drawn
 
     def _with_logprobs(self, token: mx.array, logits: mx.array) -> _Drawn:
-        if self.logprobs is None:
+        if self._logprobs is None:
             return _Drawn(token)
         row = logits[0].astype(mx.float32)
         row = row - mx.logsumexp(row)
         top = None
-        if self.logprobs:
-            ids = mx.argsort(-row)[: self.logprobs]
+        if self._logprobs:
+            ids = mx.argsort(-row)[: self._logprobs]
             top = ids, row[ids]
         return _Drawn(token, row[token], top)

@@ -7,7 +7,8 @@ The factories are named as in mlx-lm. The order is transformers': processors, te
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+import secrets
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,20 +88,25 @@ def make_sampler(
         raise ValueError(f"[make_sampler] seed must be from 0 to 2^64 - 1 but got {seed}.")
     if temperature == 0:
         return lambda logits: mx.argmax(logits, axis=-1)
-    state = {"key": mx.random.key(seed)} if seed is not None else None
+    keys = _keys(secrets.randbits(64) if seed is None else seed)
 
     def draw(logits: mx.array) -> mx.array:
-        key = None
-        if state is not None:
-            state["key"], key = mx.random.split(state["key"])
         logits = logits.astype(mx.float32)
         # The largest first: a tiny temperature must not make two of them infinite.
         logits = (logits - logits.max(axis=-1, keepdims=True)) / temperature
         logits = keep_likely(logits, top_p=top_p, top_k=top_k, min_p=min_p)
         # The Gumbel trick, and not mx.random.categorical, which has several ways to draw.
-        return mx.argmax(logits + mx.random.gumbel(logits.shape, key=key), axis=-1)
+        return mx.argmax(logits + mx.random.gumbel(logits.shape, key=next(keys)), axis=-1)
 
     return draw
+
+
+def _keys(seed: int) -> Iterator[mx.array]:
+    """Yield a key a draw. MLX's own state is left alone: it belongs to one thread."""
+    key = mx.random.key(seed)
+    while True:
+        key, drawn = mx.random.split(key)
+        yield drawn
 
 
 def keep_likely(

@@ -6,7 +6,7 @@ Source: https://cookbook.openai.com/articles/openai-harmony
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -23,7 +23,6 @@ __all__ = [
     "SystemContent",
     "ToolDescription",
     "ToolNamespace",
-    "channel_text",
     "developer_message",
     "system_message",
 ]
@@ -142,6 +141,11 @@ class Message:
         """Return the content as a sequence, whatever its form."""
         return self.content if isinstance(self.content, tuple) else (self.content,)
 
+    @property
+    def text(self) -> str:
+        """Return what of the content is text."""
+        return "".join(part for part in self.parts if isinstance(part, str))
+
 
 def system_message(
     *,
@@ -176,20 +180,3 @@ def developer_message(
     """Make the developer message: instructions, and functions that may be called."""
     tools = (ToolNamespace("functions", functions),) if functions else ()
     return Message("developer", DeveloperContent(instructions, tools, response_formats))
-
-
-def channel_text(messages: Iterable[Message], channel: str) -> str:
-    """Put the assistant's texts on a channel together; calls are left out.
-
-    Returns:
-        The texts, with an empty line between two; empty if there are none.
-    """
-    return "\n\n".join(
-        message.content
-        for message in messages
-        if message.role == "assistant"
-        and message.channel == channel
-        and message.recipient is None
-        and isinstance(message.content, str)
-        and message.content
-    )

@@ -141,7 +141,7 @@ def _validator(description: ToolDescription) -> Any:
 
 def _arguments(call: Message) -> dict[str, Any]:
     """Read the arguments, as far as they can be understood."""
-    text = call.content if isinstance(call.content, str) else ""
+    text = call.text
     try:
         # Functions without arguments are called with no content, and code in arguments
         # has its line breaks as they are.

@@ -47,6 +47,9 @@ class Tool(ABC):
     def reset(self) -> None:  # noqa: B027 - most tools remember nothing
         """Forget the conversation: another one begins."""
 
+    def close(self) -> None:  # noqa: B027 - most tools hold nothing
+        """Free what it holds, such as a process. After ``reset`` it can be used again."""
+
 
 def tool_for(recipient: str, tools: Iterable[Tool]) -> tuple[Tool, str] | None:
     """Find the tool that a call is for, and the recipient that the tool knows.

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 from gptoss_mlx.chat.notices import ContextNotice
-from gptoss_mlx.conversation.turn import EndReason, TurnEnd, Usage
+from gptoss_mlx.conversation.turn import Usage
 
 
-def said(notice: ContextNotice, used: int, reason: EndReason = "stop") -> str | None:
+def said(notice: ContextNotice, used: int) -> str | None:
     """What is said after a turn that leaves the context so full."""
-    return notice.after(TurnEnd(reason, Usage(context_tokens=used)), context_tokens=131_072)
+    return notice.after(Usage(context_tokens=used), context_tokens=131_072)
 
 
 def test_a_context_that_fills_up_is_said_at_each_twentieth() -> None:
@@ -32,4 +32,4 @@ def test_a_new_conversation_is_told_anew() -> None:
 
 def test_a_full_context_is_said_once() -> None:
     """The end of the turn says it already."""
-    assert said(ContextNotice(), 131_072, "context") is None
+    assert said(ContextNotice(), 131_072) is None

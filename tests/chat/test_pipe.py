@@ -3,10 +3,10 @@ from __future__ import annotations
 import io
 
 import pytest
-from scripted import Scripted, turn
+from scripted import Scripted, call, turn
 
 from gptoss_mlx.chat.pipe import answer_lines
-from gptoss_mlx.conversation.conversation import Session
+from gptoss_mlx.conversation.conversation import Conversation
 from gptoss_mlx.harmony.messages import Message
 from gptoss_mlx.tokenizer import load_tokenizer
 
@@ -14,8 +14,12 @@ from gptoss_mlx.tokenizer import load_tokenizer
 def by_pipe(model: Scripted, *lines: str) -> tuple[bool, str, str]:
     """Ask by pipe; return whether all was answered, stdout and stderr."""
     output, notes = io.StringIO(), io.StringIO()
-    session = Session(model, load_tokenizer())
-    return answer_lines(session, lines, output, notes), output.getvalue(), notes.getvalue()
+    conversation = Conversation(model, load_tokenizer())
+    return (
+        answer_lines(conversation, lines, output, notes),
+        output.getvalue(),
+        notes.getvalue(),
+    )
 
 
 def test_each_line_gets_a_line_of_answer() -> None:
@@ -31,8 +35,9 @@ def test_an_answer_is_printed_as_it_is() -> None:
     model = Scripted(
         [
             Message("assistant", "I will look.", channel="commentary"),
-            Message("assistant", "# A\n\n- *b*\n\x1b", channel="final"),
-        ]
+            *call("functions.look", "{}"),
+        ],
+        turn("", "# A\n\n- *b*\n\x1b"),
     )
 
     assert by_pipe(model, "one\n")[1:] == ("# A\n\n- *b*\n\x1b\n", "")
@@ -46,8 +51,8 @@ def test_control_characters_do_not_reach_a_terminal() -> None:
             return True
 
     output = Terminal()
-    session = Session(Scripted(turn("", "\x1b[31mred")), load_tokenizer())
-    answer_lines(session, ["one"], output, io.StringIO())
+    conversation = Conversation(Scripted(turn("", "\x1b[31mred")), load_tokenizer())
+    answer_lines(conversation, ["one"], output, io.StringIO())
 
     assert output.getvalue() == "[31mred\n"
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import io
 import re
 import signal
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator
 
 import pytest
 from prompt_toolkit.application import create_app_session
@@ -12,15 +12,15 @@ from prompt_toolkit.document import Document
 from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output import DummyOutput
 from rich.console import Console
-from scripted import Scripted, call, turn
+from scripted import Said, Scripted, call, turn
 
 from gptoss_mlx.chat.commands import COMMANDS
 from gptoss_mlx.chat.keys import Keys
 from gptoss_mlx.chat.prompt import CommandCompleter
 from gptoss_mlx.chat.terminal import chat_in_terminal
-from gptoss_mlx.conversation.conversation import Session
+from gptoss_mlx.conversation.conversation import Conversation
 from gptoss_mlx.errors import CacheError
-from gptoss_mlx.generation.engine import GeneratedToken, Progress
+from gptoss_mlx.generation.request import GeneratedToken, Request
 from gptoss_mlx.harmony.messages import Message, ToolDescription
 from gptoss_mlx.tokenizer import load_tokenizer
 from gptoss_mlx.tools.functions import Function, Functions
@@ -36,20 +36,29 @@ THOUGHT = re.compile(r"thought for \d+\.\d s, \d+ tokens?\n")
 class Interrupted(Scripted):
     """Presses Ctrl-C twice before it says "two", as people do."""
 
-    def __call__(
-        self,
-        prompt: Sequence[int],
-        *,
-        max_tokens: int | None = None,
-        progress: Progress | None = None,
-    ) -> Generator[GeneratedToken]:
+    def __call__(self, request: Request) -> Said:
         """Say the next step."""
-        steps = super().__call__(prompt, max_tokens=max_tokens, progress=progress)
-        for step in steps:
-            if load_tokenizer().decode([step.token]) == " two":
-                signal.raise_signal(signal.SIGINT)
-                signal.raise_signal(signal.SIGINT)
-            yield step
+        return PressingSaid(super().__call__(request))
+
+
+class PressingSaid(Said):
+    """Another step, interrupted."""
+
+    def __init__(self, step: Said) -> None:
+        self.cached_tokens = 0
+        self._step = step
+
+    def __next__(self) -> GeneratedToken:
+        """Say the next token."""
+        token = next(self._step)
+        if load_tokenizer().decode([token.token]) == " two":
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+        return token
+
+    def close(self) -> None:
+        """Say no more."""
+        self._step.close()
 
 
 @pytest.fixture
@@ -63,14 +72,16 @@ def keyboard() -> Iterator[PipeInput]:
 
 
 def typed(
-    model: Scripted | Session, keyboard: PipeInput, keys: str, **options: bool
+    model: Scripted | Conversation, keyboard: PipeInput, keys: str, **options: bool
 ) -> str:
     """Type at the prompt; return what is printed, but for how it begins."""
     file = io.StringIO()
     keyboard.send_text(keys)
-    session = model if isinstance(model, Session) else Session(model, load_tokenizer())
+    conversation = (
+        model if isinstance(model, Conversation) else Conversation(model, load_tokenizer())
+    )
     console = Console(file=file, width=80, markup=False, emoji=False, highlight=False)
-    chat_in_terminal(session, banner=["a script"], console=console, **options)
+    chat_in_terminal(conversation, banner=["a script"], console=console, **options)
     text = file.getvalue()
     assert text.startswith(HEAD)
     return THOUGHT.sub("thought\n", text.removeprefix(HEAD))
@@ -164,11 +175,11 @@ def test_ctrl_c_twice_in_a_row_tells_how_to_leave(keyboard: PipeInput) -> None:
 def test_ctrl_c_stops_the_answer_and_not_the_program(keyboard: PipeInput) -> None:
     """What was written stays, the next question is answered."""
     model = Interrupted(turn("", "one two three four"), turn("", "1"))
-    session = Session(model, load_tokenizer())
-    actual = typed(session, keyboard, f"count\ragain\r{CTRL_D}")
+    conversation = Conversation(model, load_tokenizer())
+    actual = typed(conversation, keyboard, f"count\ragain\r{CTRL_D}")
 
     assert actual == "one\n\nStopped.\n\n1\n\n"
-    assert session.messages[3] == Message("assistant", "one", channel="final")
+    assert conversation.messages[3] == Message("assistant", "one", channel="final")
 
 
 def test_ctrl_c_while_reasoning_leaves_no_half_line(keyboard: PipeInput) -> None:
@@ -188,8 +199,8 @@ def test_ctrl_c_stops_a_tool(keyboard: PipeInput) -> None:
 
     tools = [Functions([Function(ToolDescription("wait", "Waits."), wait)])]
     model = Scripted(call("functions.wait", "{}"), turn("", "Yes."))
-    session = Session(model, load_tokenizer(), tools=tools)
-    actual = typed(session, keyboard, f"wait\rgo on\r{CTRL_D}")
+    conversation = Conversation(model, load_tokenizer(), tools=tools)
+    actual = typed(conversation, keyboard, f"wait\rgo on\r{CTRL_D}")
 
     assert actual == "called functions.wait({})\nStopped.\n\nYes.\n\n"
 
@@ -211,10 +222,10 @@ def test_an_error_is_no_crash(keyboard: PipeInput, monkeypatch: pytest.MonkeyPat
         raise CacheError("No.", hint="Try.")
         yield
 
-    session = Session(Scripted(), load_tokenizer())
-    monkeypatch.setattr(session, "ask", refuse)
+    conversation = Conversation(Scripted(), load_tokenizer())
+    monkeypatch.setattr(conversation, "stream", refuse)
 
-    assert typed(session, keyboard, f"one\r{CTRL_U}{CTRL_D}") == "No.\nTry.\n\n"
+    assert typed(conversation, keyboard, f"one\r{CTRL_U}{CTRL_D}") == "No.\nTry.\n\n"
 
 
 def test_a_context_that_fills_up_is_said(keyboard: PipeInput) -> None:

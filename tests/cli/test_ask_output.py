@@ -3,7 +3,6 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 from scripted import Scripted, Step, turn
@@ -11,7 +10,6 @@ from typer.testing import CliRunner, Result
 
 from gptoss_mlx.cli.app import app
 from gptoss_mlx.errors import AnswerError
-from gptoss_mlx.generation.sampling import Sampling
 from gptoss_mlx.harmony.messages import Message
 from gptoss_mlx.llm import LLM
 from gptoss_mlx.tokenizer import load_tokenizer
@@ -19,10 +17,8 @@ from gptoss_mlx.tokenizer import load_tokenizer
 
 def ask(monkeypatch: pytest.MonkeyPatch, step: Step, *options: str) -> Result:
     """Ask a model that says this."""
-    model = cast(Any, Scripted(step))
-    model.sampling = Sampling()
-    runner = LLM(Path("model"), model, load_tokenizer())
-    monkeypatch.setattr("gptoss_mlx.llm.load", lambda *names, **options: runner)
+    llm = LLM(Path("model"), Scripted(step), load_tokenizer())
+    monkeypatch.setattr("gptoss_mlx.llm.load", lambda *names, **options: llm)
     return CliRunner().invoke(app, ["ask", "Why?", *options], input="")
 
 
@@ -36,7 +32,7 @@ def finals(*texts: str) -> list[Message]:
     [
         (["So."], "So.\n"),
         (["So.\n"], "So.\n"),
-        (["one", "two"], "one\ntwo\n"),
+        (["one", "two"], "one\n\ntwo\n"),
         (["\ud83d alone"], "? alone\n"),
     ],
 )
@@ -54,7 +50,7 @@ def test_json_has_the_text_that_would_be_printed(monkeypatch: pytest.MonkeyPatch
     """Two answers are parted in the same way."""
     done = ask(monkeypatch, finals("one", "two"), "--json")
 
-    assert json.loads(done.stdout)["answer"] == "one\ntwo"
+    assert json.loads(done.stdout)["answer"] == "one\n\ntwo"
 
 
 def test_a_channel_that_nobody_knows_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ import datetime
 import pytest
 from scripted import Scripted, turn
 
-from gptoss_mlx.conversation.conversation import Session
+from gptoss_mlx.conversation.conversation import Conversation
 from gptoss_mlx.conversation.turn import TurnEnd
 from gptoss_mlx.errors import ContextError
 from gptoss_mlx.harmony.messages import Message
@@ -13,19 +13,21 @@ from gptoss_mlx.harmony.parse import Delta
 from gptoss_mlx.tokenizer import load_tokenizer
 
 
-def finals(session: Session, question: str) -> list[str]:
+def finals(conversation: Conversation, question: str) -> list[str]:
     """Ask; return the pieces of the final answer."""
     return [
         event.text
-        for event in session.ask(question)
+        for event in conversation.stream(question)
         if isinstance(event, Delta) and event.channel == "final"
     ]
 
 
 def test_an_answer_streams_with_its_reasoning_before_it() -> None:
     """Token by token, each piece with its channel."""
-    session = Session(Scripted(turn("Let me see.", "It is so.")), load_tokenizer())
-    *deltas, end = session.ask("Why?")
+    conversation = Conversation(
+        Scripted(turn("Let me see.", "It is so.")), load_tokenizer()
+    )
+    *deltas, end = conversation.stream("Why?")
 
     assert [d.channel for d in deltas if isinstance(d, Delta)] == [
         *["analysis"] * 4,
@@ -44,29 +46,29 @@ def test_an_answer_streams_with_its_reasoning_before_it() -> None:
 def test_the_next_prompt_has_the_answers_and_not_the_reasoning() -> None:
     """A second question sees the first one and its answer."""
     model = Scripted(turn("Hm.", "One."), turn("Hm.", "Two."))
-    session = Session(model, load_tokenizer())
+    conversation = Conversation(model, load_tokenizer())
     for question in ("First?", "Second?"):
-        list(session.ask(question))
+        list(conversation.stream(question))
 
     assert model.prompts[1].partition("<|start|>user")[2] == (
         "<|message|>First?<|end|>"
         "<|start|>assistant<|channel|>final<|message|>One.<|end|>"
         "<|start|>user<|message|>Second?<|end|><|start|>assistant"
     )
-    assert session.messages[-2:] == turn("Hm.", "Two.")
+    assert conversation.messages[-2:] == turn("Hm.", "Two.")
 
 
 def test_the_model_is_told_what_the_session_was() -> None:
     """Effort, date and instructions stand in the prompt."""
     model = Scripted(turn("", "Yes."))
-    session = Session(
+    conversation = Conversation(
         model,
         load_tokenizer(),
         effort="low",
         instructions="Be brief.",
         current_date=datetime.date(2025, 6, 28),
     )
-    list(session.ask("Well?"))
+    list(conversation.stream("Well?"))
 
     assert "Reasoning: low" in model.prompts[0]
     assert "Current date: 2025-06-28" in model.prompts[0]
@@ -75,26 +77,26 @@ def test_the_model_is_told_what_the_session_was() -> None:
 
 def test_a_stopped_answer_stays_in_the_conversation() -> None:
     """When the caller stops listening, what came so far is the answer."""
-    session = Session(
+    conversation = Conversation(
         Scripted(turn("Hm.", "It is so."), turn("Hm.", "Two.")), load_tokenizer()
     )
-    deltas = session.ask("Why?")
+    deltas = conversation.stream("Why?")
     while getattr(next(deltas), "text", None) != "It":
         pass
     deltas.close()
 
-    assert session.messages[1:] == [Message("user", "Why?"), *turn("Hm.", "It")]
-    assert finals(session, "And?") == ["Two", "."]
+    assert conversation.messages[1:] == [Message("user", "Why?"), *turn("Hm.", "It")]
+    assert finals(conversation, "And?") == ["Two", "."]
 
 
 def test_an_answer_stopped_while_reasoning_is_an_empty_one() -> None:
     """So that the reasoning is dropped from the next prompt."""
     model = Scripted(turn("Hm.", "One."), turn("Hm.", "Two."))
-    session = Session(model, load_tokenizer())
-    deltas = session.ask("First?")
+    conversation = Conversation(model, load_tokenizer())
+    deltas = conversation.stream("First?")
     next(deltas)
     deltas.close()
-    list(session.ask("Second?"))
+    list(conversation.stream("Second?"))
 
     assert "Hm" not in model.prompts[1]
 
@@ -102,10 +104,10 @@ def test_an_answer_stopped_while_reasoning_is_an_empty_one() -> None:
 def test_another_effort_holds_from_the_next_turn_on() -> None:
     """The messages stay; the system message says the new effort."""
     model = Scripted(turn("Hm.", "One."), turn("Hm.", "Two."))
-    session = Session(model, load_tokenizer(), instructions="Be brief.")
-    finals(session, "First?")
-    session.effort = "high"
-    finals(session, "Second?")
+    conversation = Conversation(model, load_tokenizer(), instructions="Be brief.")
+    finals(conversation, "First?")
+    conversation.effort = "high"
+    finals(conversation, "Second?")
 
     assert "Reasoning: high" in model.prompts[1]
     assert "One." in model.prompts[1]
@@ -115,10 +117,10 @@ def test_another_effort_holds_from_the_next_turn_on() -> None:
 def test_a_cleared_session_begins_anew() -> None:
     """Nothing that was said is in the next prompt; the instructions are."""
     model = Scripted(turn("Hm.", "One."), turn("Hm.", "Two."))
-    session = Session(model, load_tokenizer(), instructions="Be brief.")
-    finals(session, "First?")
-    session.clear()
-    finals(session, "Second?")
+    conversation = Conversation(model, load_tokenizer(), instructions="Be brief.")
+    finals(conversation, "First?")
+    conversation.clear()
+    finals(conversation, "Second?")
 
     assert "First?" not in model.prompts[1]
     assert "Be brief." in model.prompts[1]
@@ -127,13 +129,13 @@ def test_a_cleared_session_begins_anew() -> None:
 def test_a_question_without_room_is_not_kept() -> None:
     """A shorter one is answered afterwards."""
     model = Scripted(turn("Hm.", "One."), context_tokens=200)
-    session = Session(model, load_tokenizer())
-    before = list(session.messages)
+    conversation = Conversation(model, load_tokenizer())
+    before = list(conversation.messages)
 
     with pytest.raises(ContextError):
-        finals(session, "word " * 200)
-    assert session.messages == before
-    assert finals(session, "First?") == ["One", "."]
+        finals(conversation, "word " * 200)
+    assert conversation.messages == before
+    assert finals(conversation, "First?") == ["One", "."]
 
 
 def test_every_token_is_noticed() -> None:
@@ -146,9 +148,9 @@ def test_every_token_is_noticed() -> None:
         if seen == 7:
             raise KeyboardInterrupt
 
-    session = Session(Scripted([2210] * 100), load_tokenizer())
+    conversation = Conversation(Scripted([2210] * 100), load_tokenizer())
     with pytest.raises(KeyboardInterrupt):
-        list(session.ask("Why?", watch=watch))
+        list(conversation.stream("Why?", watch=watch))
 
     assert seen == 7
-    assert session.messages[-1].channel == "final"
+    assert conversation.messages[-1].channel == "final"

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import datetime
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from scripted import Scripted
 
-from gptoss_mlx.conversation.read import read_conversation
+from gptoss_mlx.conversation.conversation import Conversation
 from gptoss_mlx.errors import HarmonyError
 from gptoss_mlx.harmony.builtin_tools import PYTHON
 from gptoss_mlx.harmony.messages import (
@@ -18,6 +20,7 @@ from gptoss_mlx.harmony.messages import (
     developer_message,
     system_message,
 )
+from gptoss_mlx.tokenizer import load_tokenizer
 from gptoss_mlx.tools.functions import Function, Functions
 from gptoss_mlx.tools.tool import Tool
 
@@ -27,6 +30,20 @@ TOLD = (ToolNamespace("functions", (ADD,)),)
 USER = Message("user", "Well?")
 SYSTEM = system_message(effort="low")
 BRIEF = {"role": "system", "content": "Be brief."}
+
+
+def begun(
+    messages: Sequence[Any], *, effort: Any = None, tools: Sequence[Tool] = ()
+) -> list[Message]:
+    """The messages of a conversation that begins with these."""
+    return Conversation(
+        Scripted(),
+        load_tokenizer(),
+        messages,
+        effort=effort,
+        tools=tools,
+        current_date=datetime.date.today(),
+    ).messages
 
 
 class Python(Tool):
@@ -45,7 +62,7 @@ class Python(Tool):
 def test_without_a_system_message_one_is_made() -> None:
     """With the effort, the day, and all that the model must be told of."""
     today = datetime.date.today().isoformat()
-    read = read_conversation([BRIEF, USER], effort="high", tools=[FUNCTIONS, Python()])
+    read = begun([BRIEF, USER], effort="high", tools=[FUNCTIONS, Python()])
 
     assert read == [
         Message(
@@ -58,64 +75,64 @@ def test_without_a_system_message_one_is_made() -> None:
 
 def test_instructions_and_functions_follow_the_caller_s_system_message() -> None:
     """It is left as it is, and nothing is dropped."""
-    read = read_conversation([SYSTEM, BRIEF, USER], tools=[FUNCTIONS])
+    read = begun([SYSTEM, BRIEF, USER], tools=[FUNCTIONS])
 
     assert read == [SYSTEM, Message("developer", DeveloperContent("Be brief.", TOLD)), USER]
-    assert read_conversation([SYSTEM, USER]) == [SYSTEM, USER]
+    assert begun([SYSTEM, USER]) == [SYSTEM, USER]
 
 
 def test_a_system_message_of_plain_text_stays_in_front_too() -> None:
     """It is harmony's, as what was parsed: no second one is made."""
     text = Message("system", "You are Bob.")
 
-    assert read_conversation([text, USER], tools=[Python()]) == [text, USER]
+    assert begun([text, USER], tools=[Python()]) == [text, USER]
 
 
 def test_functions_that_a_message_tells_of_are_not_told_again() -> None:
     """As where the caller wrote the developer message."""
     developer = developer_message("Be brief.", (ADD,))
 
-    assert read_conversation([SYSTEM, developer, USER], tools=[FUNCTIONS]) == [
+    assert begun([SYSTEM, developer, USER], tools=[FUNCTIONS]) == [
         SYSTEM,
         developer,
         USER,
     ]
-    assert read_conversation([developer, USER], tools=[FUNCTIONS])[1:] == [developer, USER]
+    assert begun([developer, USER], tools=[FUNCTIONS])[1:] == [developer, USER]
 
 
 def test_a_built_in_tool_must_be_in_the_caller_s_system_message() -> None:
     """Nobody else could tell the model of it."""
     told = system_message(tools=(PYTHON,))
 
-    assert read_conversation([told, USER], tools=[Python()]) == [told, USER]
+    assert begun([told, USER], tools=[Python()]) == [told, USER]
     with pytest.raises(ValueError, match=r"stands in front but 'python' is not\."):
-        read_conversation([SYSTEM, USER], tools=[Python()])
+        begun([SYSTEM, USER], tools=[Python()])
 
 
 def test_an_effort_beside_the_caller_s_system_message_is_refused() -> None:
     """One of the two would be ignored."""
     with pytest.raises(ValueError, match=r"stands in front but got 'high'\."):
-        read_conversation([SYSTEM, USER], effort="high")
+        begun([SYSTEM, USER], effort="high")
 
 
 def test_an_effort_that_there_is_not_is_refused() -> None:
     """The message has those that there are."""
     wrong: Any = "extreme"
     with pytest.raises(ValueError, match=r"one of low, medium, high but got 'extreme'\."):
-        read_conversation([USER], effort=wrong)
+        begun([USER], effort=wrong)
 
 
 def test_instructions_in_parts_are_instructions() -> None:
     """OpenAI's API has them so, too."""
     parts = [{"type": "text", "text": text} for text in ("Be brief.", "Be kind.")]
-    (_, developer) = read_conversation([{"role": "developer", "content": parts}])
+    (_, developer) = begun([{"role": "developer", "content": parts}])
 
     assert developer.content == DeveloperContent("Be brief.\n\nBe kind.")
 
 
 def test_an_assistant_s_mapping_without_a_channel_has_one() -> None:
     """An answer is final, a call is not: it would end the turn."""
-    read = read_conversation(
+    read = begun(
         [
             {"role": "assistant", "content": "Hi.", "refusal": None, "tool_calls": None},
             {"role": "assistant", "content": "{}", "recipient": "functions.add"},
@@ -123,6 +140,19 @@ def test_an_assistant_s_mapping_without_a_channel_has_one() -> None:
     )
 
     assert [message.channel for message in read[1:]] == ["final", "commentary"]
+
+
+def test_a_tool_s_result_as_a_mapping_is_rendered_as_our_own() -> None:
+    """To the assistant, on the channel of calls; a name alone would not be a tool's."""
+    call = {"role": "assistant", "content": "{}", "recipient": "functions.add"}
+    result = {"role": "tool", "name": "functions.add", "content": "5"}
+    (*_, read) = begun([USER, call, result])
+
+    assert read == Message(
+        "tool", "5", channel="commentary", recipient="assistant", name="functions.add"
+    )
+    (*_, other) = begun([USER, call, {**result, "channel": "analysis", "name": "user"}])
+    assert (other.channel, other.name) == ("analysis", "functions.user")
 
 
 @pytest.mark.parametrize(
@@ -153,7 +183,7 @@ def test_an_assistant_s_mapping_without_a_channel_has_one() -> None:
 def test_a_mapping_that_is_no_message_is_refused(wrong: Any, said: str, hint: str) -> None:
     """The error has its place in the list, and what to write in Python."""
     with pytest.raises(HarmonyError, match=re.escape(said)) as caught:
-        read_conversation([SYSTEM, BRIEF, wrong])
+        begun([SYSTEM, BRIEF, wrong])
 
     assert caught.value.hint.startswith(hint) or hint in caught.value.hint
     assert "harmony render" not in caught.value.hint

@@ -102,9 +102,9 @@ def test_listening_costs_next_to_nothing() -> None:
     least = 1.0
     for _ in range(3):
         detector = RepetitionDetector()
-        began = time.perf_counter()
+        began = time.thread_time()
         for token in tokens:
             detector.push(token)
-        least = min(least, (time.perf_counter() - began) / len(tokens))
+        least = min(least, (time.thread_time() - began) / len(tokens))
 
     assert least < 30e-6

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from tiny_checkpoint import write_tiny_checkpoint
 
-from gptoss_mlx.conversation.opening import opening_messages
+from gptoss_mlx.checkpoint.folder import open_checkpoint
+from gptoss_mlx.conversation.conversation import Conversation
 from gptoss_mlx.errors import ContextError, UnsupportedModelError
-from gptoss_mlx.generation.token_source import open_source
-from gptoss_mlx.harmony.messages import Message
+from gptoss_mlx.generation.model_source import load_source
+from gptoss_mlx.generation.request import Request
 from gptoss_mlx.llm import LLM, load
 
 SOURCE = Path(__file__).parents[2] / "examples" / "demo_dialogues.json"
@@ -34,14 +35,10 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> LLM:
 
 def answers(demo: LLM, *questions: str, date: datetime.date | None = None) -> list[str]:
     """Ask in one conversation; return the final answers."""
-    messages = opening_messages(current_date=date)
-    found = []
-    for question in questions:
-        messages.append(Message("user", question))
-        answer = demo.answer(messages)
-        messages += answer.messages
-        found.append(answer.text)
-    return found
+    conversation = Conversation(
+        demo.source, demo.tokenizer, current_date=date, sampling=demo.sampling
+    )
+    return [conversation.ask(question).text for question in questions]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +84,7 @@ def test_the_demo_holds_a_conversation(demo: LLM) -> None:
 def test_a_prompt_that_leaves_no_room_is_refused(demo: LLM) -> None:
     """It is said before anything is computed, and the next prompt is answered."""
     with pytest.raises(ContextError, match=r"under 131,072 tokens but has 131,072\."):
-        demo.source([0] * 131_072)
+        demo.source(Request([0] * 131_072))
 
     assert answers(demo, "What is gpt-oss?") == [KNOWN[0][1]]
 
@@ -97,4 +94,4 @@ def test_a_model_without_gpt_oss_s_vocabulary_does_not_chat(tmp_path: Path) -> N
     write_tiny_checkpoint(tmp_path)
 
     with pytest.raises(UnsupportedModelError, match="must be 201,088 to chat but is 512"):
-        open_source(tmp_path)
+        load_source(open_checkpoint(tmp_path))

@@ -234,7 +234,7 @@ class _Arguments:
             ToolError: It is none, or names an argument that there is not.
         """
         self._function = function
-        text = call.content if isinstance(call.content, str) else ""
+        text = call.text
         try:
             arguments = json.loads(text) if text.strip() else {}
         except (ValueError, RecursionError) as error:

@@ -72,7 +72,7 @@ class Python(Tool):
 
     def process(self, call: Message) -> str:
         """Evaluate what ``call`` holds, line by line."""
-        source = _source(call.content if isinstance(call.content, str) else "")
+        source = _source(call.text)
         names = dict(self._names)
         try:
             output = _run(_parse(source), source, names)

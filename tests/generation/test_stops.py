@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gptoss_mlx.generation.stop_strings import StopStrings
+from gptoss_mlx.generation.stops import StopStrings
 
 
 @given(

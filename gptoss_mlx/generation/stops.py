@@ -1,0 +1,144 @@
+"""When an answer ends: at a token, at a text, or at a length."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from gptoss_mlx.tokenizer import StreamDecoder, load_tokenizer
+
+__all__ = ["STOP_TOKENS", "FinishReason", "StopDetector", "StopStrings", "Stops"]
+
+STOP_TOKENS = frozenset({200_002, 200_012, 199_999})
+"""``<|return|>``, ``<|call|>``, ``<|endoftext|>``. ``<|end|>`` ends a message alone."""
+
+FinishReason = Literal["stop", "length", "context"]
+"""A stop token or text came, ``max_tokens`` are out, or the context is full."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stops:
+    """What ends an answer.
+
+    Attributes:
+        tokens: The first of these is the last token.
+        strings: So is the token that completes one of these. A special token between two
+            pieces of text parts them.
+        max_tokens: The most tokens. None: no bound.
+    """
+
+    tokens: frozenset[int] = STOP_TOKENS
+    strings: tuple[str, ...] = ()
+    max_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant.
+
+        Raises:
+            ValueError: ``max_tokens`` is under 1, or a text is empty.
+        """
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise ValueError(f"[Stops] max_tokens must be 1 or more: {self.max_tokens}.")
+        if "" in self.strings:
+            raise ValueError("[Stops] strings must not be empty but one is.")
+
+
+class StopDetector:
+    """Tells which token is the last.
+
+    Args:
+        stops: What ends the answer.
+        room_tokens: How many tokens the context has room for. None: no bound.
+    """
+
+    def __init__(self, stops: Stops, room_tokens: int | None = None) -> None:
+        self._tokens = stops.tokens
+        self._strings = StopStrings(stops.strings) if stops.strings else None
+        self._decoder: StreamDecoder | None = None
+        self.limit = room_tokens
+        self._at_limit: FinishReason = "context"
+        if stops.max_tokens is not None and (
+            room_tokens is None or stops.max_tokens <= room_tokens
+        ):
+            self.limit, self._at_limit = stops.max_tokens, "length"
+
+    def push(self, token: int, count: int) -> FinishReason | None:
+        """Take the next token; return why it is the last, or None.
+
+        Args:
+            token: Its id.
+            count: How many tokens there are with it.
+        """
+        if token in self._tokens or self._completes_string(token):
+            return "stop"
+        return self._at_limit if count == self.limit else None
+
+    def _completes_string(self, token: int) -> bool:
+        if self._strings is None:
+            return False
+        tokenizer = load_tokenizer()
+        if tokenizer.is_special(token):
+            self._decoder = None
+            self._strings.flush()
+            return False
+        self._decoder = self._decoder or StreamDecoder(tokenizer)
+        self._strings.push(self._decoder.push(token))
+        return self._strings.found is not None
+
+
+class StopStrings:
+    """Finds the first of some texts in a stream of text.
+
+    Attributes:
+        found: The text that was found, or None.
+    """
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        """Look for ``texts``.
+
+        Raises:
+            ValueError: One is empty.
+        """
+        if "" in texts:
+            raise ValueError("[StopStrings] a text to stop at must not be empty.")
+        self._texts = tuple(texts)
+        self._held = ""
+        self.found: str | None = None
+
+    def push(self, text: str) -> str:
+        """Take what comes next.
+
+        Returns:
+            What can be shown: nothing of a text that was found, and nothing that may yet
+            become one.
+        """
+        if self.found is not None:
+            return ""
+        self._held += text
+        places = [
+            (place, -len(stop), stop)
+            for stop in self._texts
+            if (place := self._held.find(stop)) >= 0
+        ]
+        if places:
+            place, _, self.found = min(places)
+            shown, self._held = self._held[:place], ""
+            return shown
+        longest = max(
+            (
+                n
+                for stop in self._texts
+                for n in range(1, min(len(stop), len(self._held) + 1))
+                if self._held.endswith(stop[:n])
+            ),
+            default=0,
+        )
+        end = len(self._held) - longest
+        shown, self._held = self._held[:end], self._held[end:]
+        return shown
+
+    def flush(self) -> str:
+        """Return what was held back, when no more text comes, and start anew."""
+        shown, self._held = self._held, ""
+        return shown

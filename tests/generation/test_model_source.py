@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import mlx.core as mx
+import pytest
+from golden import Case
+
+from gptoss_mlx import load_model
+from gptoss_mlx.errors import ContextError
+from gptoss_mlx.generation.engine import generate
+from gptoss_mlx.generation.model_source import ModelSource
+from gptoss_mlx.generation.request import Request, TokenSource
+from gptoss_mlx.generation.sampling import Sampling
+from gptoss_mlx.generation.stops import Stops
+from gptoss_mlx.model.transformer import Model
+
+PROMPT = list(range(3, 43))
+GREEDY = Sampling(temperature=0)
+SEEDED = Sampling(temperature=0.9, top_p=0.95, top_k=50, min_p=0.01, seed=7)
+
+
+@pytest.fixture(scope="module")
+def model(released: dict[Case, Path]) -> Model:
+    """A tiny model of random weights, in float32."""
+    return load_model(released[Case(0, 8)], dtype=mx.float32)
+
+
+def request(prompt: list[int], sampling: Sampling, count: int = 12) -> Request:
+    """Ask for some tokens."""
+    return Request(prompt, sampling=sampling, stops=Stops(max_tokens=count))
+
+
+def continued(
+    source: TokenSource, prompt: list[int], sampling: Sampling = GREEDY, count: int = 12
+) -> list[int]:
+    """Let a source go on for some tokens."""
+    return [step.token for step in source(request(prompt, sampling, count))]
+
+
+def by_hand(
+    model: Model, prompt: list[int], sampling: Sampling = GREEDY, count: int = 12
+) -> list[int]:
+    """The same with ``generate``, in this thread and without a cache."""
+    return [step.token for step in generate(model, request(prompt, sampling, count))]
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        GREEDY,
+        replace(GREEDY, repetition_penalty=1.5),
+        SEEDED,
+        replace(SEEDED, temperature=2.0),
+        replace(SEEDED, top_p=0.2),
+        replace(SEEDED, top_k=2),
+        replace(SEEDED, min_p=0.9),
+        replace(SEEDED, seed=8),
+    ],
+    ids=str,
+)
+def test_a_model_source_goes_on_as_generate_does(model: Model, sampling: Sampling) -> None:
+    """Every number of the sampling takes part."""
+    expected = by_hand(model, PROMPT, sampling)
+
+    assert continued(ModelSource(model), PROMPT, sampling) == expected
+    if sampling not in (SEEDED, GREEDY):
+        plain = SEEDED if sampling.temperature else GREEDY
+        assert expected != by_hand(model, PROMPT, plain)
+
+
+def test_a_second_prompt_costs_what_is_new(model: Model) -> None:
+    """Prompt and answer stay read; the answer is the one of a fresh model."""
+    source = ModelSource(model)
+    generation = source(request(PROMPT, GREEDY))
+    first = [step.token for step in generation]
+    assert generation.cached_tokens == 0
+    more = [*PROMPT, *first, 60, 61, 62]
+    read: list[tuple[int, int]] = []
+    generation = source(
+        replace(request(more, GREEDY, 5), progress=lambda *done: read.append(done))
+    )
+    second = [step.token for step in generation]
+
+    # The last token that was drawn has not gone through the model.
+    assert generation.cached_tokens == len(PROMPT) + len(first) - 1
+    assert read == [(4, 4)]
+    assert second == by_hand(model, more, GREEDY, 5)
+
+
+def test_a_sampling_is_of_its_request_alone(model: Model) -> None:
+    """A seed begins anew with each, and what was read stays read."""
+    source = ModelSource(model)
+    greedy = continued(source, PROMPT)
+    drawn = continued(source, PROMPT, SEEDED)
+
+    assert continued(source, PROMPT, SEEDED) == drawn == by_hand(model, PROMPT, SEEDED)
+    assert continued(source, PROMPT) == greedy != drawn
+
+
+def test_without_a_seed_two_draws_differ(model: Model) -> None:
+    """MLX's own random state, which belongs to a thread, is not used."""
+    source = ModelSource(model)
+    hot = Sampling(temperature=5.0)
+    mx.random.seed(1)
+    first = continued(source, PROMPT, hot)
+    mx.random.seed(1)
+
+    assert continued(source, PROMPT, hot) != first
+
+
+def test_a_wrong_sampling_is_refused_at_once(model: Model) -> None:
+    """Before the first token is asked for."""
+    source = ModelSource(model)
+    for wrong in (Sampling(top_p=0.0), Sampling(repetition_penalty=0.0)):
+        with pytest.raises(ValueError, match="must be over 0"):
+            source(request(PROMPT, wrong))
+
+
+def test_the_context_is_the_model_s(model: Model) -> None:
+    """A prompt that fills it is refused at once, before it is read."""
+    source = ModelSource(model)
+    assert source.context_tokens == model.config.max_position_embeddings
+
+    with pytest.raises(ContextError):
+        source(Request([5] * source.context_tokens))
+
+
+def test_an_answer_that_is_closed_can_be_followed(model: Model) -> None:
+    """Another prompt may begin; the answer is as if there had been none before."""
+    source = ModelSource(model)
+    steps = source(request(PROMPT, GREEDY, 100))
+    said = [next(steps).token for _ in range(3)]
+    steps.close()
+    more = [*PROMPT, *said[:2], 99]
+
+    assert continued(source, more) == by_hand(model, more)
+    assert list(steps) == []
