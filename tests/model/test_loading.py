@@ -85,6 +85,21 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
         load_model(tmp_path)
 
 
+def test_an_opened_checkpoint_is_not_opened_again(
+    released: dict[Case, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its config.json and headers have been read and checked: the model is the same."""
+    folder = released[Case(0, 8)]
+    tokens = mx.array([[1, 2, 3]])
+    expected = load_model(folder, dtype=mx.float32)(tokens)
+    checkpoint = open_checkpoint(folder)
+    monkeypatch.delattr("gptoss_mlx.model.loading.open_checkpoint")
+
+    model = load_model(checkpoint, dtype=mx.float32)
+
+    assert mx.array_equal(model(tokens), expected)
+
+
 def test_a_file_that_shrinks_while_it_is_read_is_a_named_error(tmp_path: Path) -> None:
     """What MLX says of a failing disk comes with the folder and the tensor."""
     write_tiny_checkpoint(tmp_path)
