@@ -13,6 +13,7 @@ from gptoss_mlx.errors import CacheError, ContextError
 from gptoss_mlx.generation.prompt_cache import LanguageModel, PromptCache
 from gptoss_mlx.generation.sampling import LogitsProcessor, Sampler
 from gptoss_mlx.generation.stop_strings import StopStrings
+from gptoss_mlx.model.cache import CHUNK_TOKENS
 from gptoss_mlx.tokenizer import StreamDecoder, Tokenizer
 
 __all__ = [
@@ -65,7 +66,7 @@ def generate(
     processors: Sequence[LogitsProcessor] = (),
     logprobs: int | None = None,
     cache: PromptCache | None = None,
-    chunk_tokens: int = 512,
+    chunk_tokens: int = CHUNK_TOKENS,
     progress: Progress | None = None,
 ) -> Generator[GeneratedToken]:
     """Continue ``prompt``, one token at a time.

@@ -15,7 +15,7 @@ import mlx.nn as nn
 
 from gptoss_mlx.config import ModelConfig
 from gptoss_mlx.model.attention import Attention, Mask, attention_mask
-from gptoss_mlx.model.cache import Cache, FullCache, SlidingCache
+from gptoss_mlx.model.cache import Cache, layer_cache
 from gptoss_mlx.model.experts import Experts, MixtureOfExperts
 
 __all__ = ["MakeExperts", "Model", "Transformer"]
@@ -119,10 +119,4 @@ class Model(nn.Module):
 
     def make_cache(self) -> list[Cache]:
         """Make an empty cache: one entry a layer."""
-        config = self.config
-        return [
-            SlidingCache(config.sliding_window)
-            if kind == "sliding_attention"
-            else FullCache()
-            for kind in config.layer_types
-        ]
+        return [layer_cache(self.config, kind) for kind in self.config.layer_types]
