@@ -187,8 +187,8 @@ def _compare(
     for name in ours.views:
         module, _, suffix = name.rpartition(".")
         weight = f"{module}.weight"
-        quantized = ours.packing(module) if weight in ours.views else None
-        released = theirs.packing(module) if weight in theirs.views else None
+        quantized = ours.quantization_of(module) if weight in ours.views else None
+        released = theirs.quantization_of(module) if weight in theirs.views else None
         if quantized == released or suffix == "bias":
             _compare_bytes(ours, theirs, name, advance)
             identical += 1

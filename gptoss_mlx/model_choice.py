@@ -10,7 +10,7 @@ from gptoss_mlx import store
 from gptoss_mlx.config import RELEASED
 from gptoss_mlx.demo.folder import DEMO, demo_folder
 from gptoss_mlx.device import compute_dtype, memory_limit_bytes
-from gptoss_mlx.model.footprint import Plan, make_plan
+from gptoss_mlx.model.footprint import Footprint, footprint_of
 
 __all__ = [
     "CONTEXT_TOKENS",
@@ -72,7 +72,7 @@ def best_model() -> tuple[store.StoredModel | None, str]:
     )
 
 
-def plan_for(size: str, recipe: str) -> Plan:
+def plan_for(size: str, recipe: str) -> Footprint:
     """Plan a conversation of CONTEXT_TOKENS with a released model on this machine.
 
     Args:
@@ -82,10 +82,9 @@ def plan_for(size: str, recipe: str) -> Plan:
     # Imported here: it brings the whole conversion, which the demo model does not need.
     from gptoss_mlx.convert.recipes import RECIPES
 
-    packing = RECIPES.get(recipe, RECIPES["exact"]).packing
-    return make_plan(
+    return footprint_of(
         RELEASED[size],
-        packing,
+        RECIPES.get(recipe, RECIPES["exact"]).packing,
         context_tokens=CONTEXT_TOKENS,
         limit_bytes=memory_limit_bytes(),
         value_bytes=compute_dtype().size,

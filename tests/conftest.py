@@ -9,7 +9,7 @@ os.environ["MLX_ENABLE_TF32"] = "0"
 
 import pytest
 from evidence import EVIDENCE, NETWORK, Note, evidence_lines, watch_network
-from golden import CASES, Case, write_case
+from golden import Case, write_case
 
 _ON_A_MAC = os.uname().sysname == "Darwin"
 
@@ -71,12 +71,21 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> object:
         yield home
 
 
+class Released(dict[Case, Path]):
+    """Golden cases' checkpoints, each written when it is first asked for."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def __missing__(self, case: Case) -> Path:
+        """Write it."""
+        folder = self[case] = self._root / str(case)
+        folder.mkdir()
+        write_case(case, folder)
+        return folder
+
+
 @pytest.fixture(scope="session")
 def released(tmp_path_factory: pytest.TempPathFactory) -> dict[Case, Path]:
     """Every golden case's checkpoint, as Hugging Face has it, ``original/`` inside."""
-    folders = {}
-    for case in CASES:
-        folders[case] = tmp_path_factory.mktemp("released") / str(case)
-        folders[case].mkdir()
-        write_case(case, folders[case])
-    return folders
+    return Released(tmp_path_factory.mktemp("released"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +14,14 @@ from gptoss_mlx.checkpoint.layout import (
     detect_layout,
     list_tensors,
 )
-from gptoss_mlx.checkpoint.names import Part, View, dense_modules, tensor_views
-from gptoss_mlx.checkpoint.safetensors import TensorInfo, read_chunks
+from gptoss_mlx.checkpoint.names import (
+    View,
+    dense_modules,
+    parameter_name,
+    parameter_views,
+    tensor_views,
+)
+from gptoss_mlx.checkpoint.safetensors import DTYPE_BYTES, TensorInfo, read_chunks
 from gptoss_mlx.config import ModelConfig, Quantization
 from gptoss_mlx.config_json import read_config
 from gptoss_mlx.errors import (
@@ -35,14 +42,19 @@ __all__ = ["Checkpoint", "open_checkpoint"]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The tensors of a model under their released names, whatever the files call them.
+    """The tensors of a model, whatever the files call them.
+
+    They are listed twice: as Hugging Face's release has them, which is what a conversion
+    writes, and as the model computes with them.
 
     Attributes:
         folder: Where config.json and the files lie.
         config: What config.json says.
         layout: How the files name and pack the tensors.
-        views: Every tensor the model has, by its name in Hugging Face's release. A
-            quantized module has ``weight``, ``scales`` and (affine) ``biases``.
+        views: Every tensor of the release, by its name there. A quantized module has
+            ``weight``, ``scales`` and (affine) ``biases``.
+        parameters: Every tensor that the model computes with, by its name in the model:
+            those of the release, but q, k and v in one and experts' blocks as uint32.
         files: Every tensor the files have, by its name there.
     """
 
@@ -50,6 +62,7 @@ class Checkpoint:
     config: ModelConfig
     layout: Layout
     views: Mapping[str, View]
+    parameters: Mapping[str, View]
     files: Mapping[str, TensorInfo]
     _lazy: dict[Path, dict[str, mx.array]] = field(default_factory=dict, repr=False)
 
@@ -58,44 +71,38 @@ class Checkpoint:
         """Bytes of all tensors."""
         return sum(tensor.nbytes for tensor in self.files.values())
 
-    def packing(self, module: str) -> Quantization | None:
-        """Return how ``module``'s weight is quantized; None if it is not."""
-        return self.views[f"{module}.weight"].parts[0].packing
+    def quantization_of(self, module: str) -> Quantization | None:
+        """Return how the weight of a module of the release is quantized, if it is."""
+        return self.views[f"{module}.weight"].quantization
 
     def dtype(self, name: str) -> str:
-        """Return the dtype of a tensor of the model as safetensors spells it."""
+        """Return the dtype of a tensor of the release as safetensors spells it."""
         view = self.views[name]
-        found = self.files[view.parts[0].name].dtype
-        # Experts' blocks are bytes, also where mlx-lm packed them into uint32.
-        return "U8" if name.endswith("_blocks") else found
+        return view.dtype or self.files[view.parts[0].name].dtype
 
     def nbytes_of(self, name: str) -> int:
-        """Return the bytes of a tensor of the model."""
-        view = self.views[name]
-        first = self.files[view.parts[0].name]
-        return len(view.parts) * first.nbytes * _rows(view) // _part_rows(view)
+        """Return the bytes of a tensor of the release."""
+        return math.prod(self.views[name].shape) * DTYPE_BYTES[self.dtype(name)]
 
     def is_verbatim(self, name: str) -> bool:
-        """Tell whether ``name``'s bytes lie in one piece in one file."""
+        """Tell whether the bytes of a tensor of the release lie in one piece in a file."""
         return len(self.views[name].parts) == 1
 
     def chunks(self, name: str, *, chunk_bytes: int = 16 << 20) -> Iterator[bytes]:
-        """Read a tensor's bytes as they lie in the file, a piece at a time.
+        """Read a tensor of the release as it lies in the file, a piece at a time.
 
         Raises:
             ValueError: The tensor lies in two pieces; ``is_verbatim`` tells.
             CorruptFileError: The file has become shorter since it was opened.
             StorageError: The file cannot be read.
         """
-        view = self.views[name]
-        if len(view.parts) != 1:
+        if not self.is_verbatim(name):
             raise ValueError(f"[chunks] {name} must lie in one piece.")
-        tensor = self.files[view.parts[0].name]
-        row_bytes = tensor.nbytes // _part_rows(view)
+        view, nbytes = self.views[name], self.nbytes_of(name)
         return read_chunks(
-            tensor,
-            view.first_row * row_bytes,
-            self.nbytes_of(name),
+            self.files[view.parts[0].name],
+            view.first_row * nbytes // view.shape[0],
+            nbytes,
             chunk_bytes=chunk_bytes,
         )
 
@@ -104,25 +111,53 @@ class Checkpoint:
 
         Nothing is kept: what the caller drops is freed, and asking again reads again.
 
+        Args:
+            name: One of ``parameters``.
+
         Raises:
             StorageError: MLX cannot open the file, or it changed since it was opened.
         """
+        view = self.parameters[name]
+        return _join(view, [self._load(part.name) for part in view.parts])
+
+    def rows(self, name: str, first: int, count: int) -> mx.array:
+        """Read some rows of a tensor of the model now, and nothing else of it.
+
+        Of an expert tensor a row is an expert. The file is opened for each call, so that
+        threads can read at once.
+
+        Args:
+            name: One of ``parameters``.
+            first: The first row. At least 0.
+            count: How many. At least 1.
+
+        Returns:
+            What ``array(name)[first : first + count]`` is.
+
+        Raises:
+            ValueError: The tensor has no such rows.
+            CorruptFileError: The file has become shorter since it was opened.
+            StorageError: The file cannot be read.
+        """
+        view = self.parameters[name]
+        end, rows = first + count, view.shape[0]
+        if not 0 <= first < end <= rows:
+            raise ValueError(
+                f"[rows] {name} must have rows {first} to {end} but has rows 0 to {rows}."
+            )
+        pieces, above = [], 0
+        for part in view.parts:
+            start, stop = (min(max(row - above, 0), part.shape[0]) for row in (first, end))
+            pieces.append(_read_rows(self.files[part.name], start, stop - start))
+            if view.joined == "rows":
+                above += part.shape[0]
+        return _join(view, pieces)
+
+    def _load(self, part: str) -> mx.array:
         import mlx.core as mx
 
-        view = self.views[name]
-        parts = [self._load(part) for part in view.parts]
-        # (E, I, …) twice -> (E, 2 I, …): gate on even rows, up on odd ones
-        whole = parts[0] if len(parts) == 1 else mx.stack(parts, axis=2).flatten(1, 2)
-        if name.endswith("_blocks"):
-            whole = whole.view(mx.uint8)
-            return whole.reshape(view.shape)
-        return whole[view.first_row : view.first_row + view.shape[0]]
-
-    def _load(self, part: Part) -> mx.array:
-        import mlx.core as mx
-
-        path = self.files[part.name].path
-        if part.name not in self._lazy.get(path, {}):
+        path = self.files[part].path
+        if part not in self._lazy.get(path, {}):
             try:
                 loaded = mx.load(str(path))
             except RuntimeError as error:
@@ -130,10 +165,10 @@ class Checkpoint:
                 raise StorageError(f"{path}: MLX cannot read it: {reason}.") from error
             assert isinstance(loaded, dict)  # noqa: S101 - what .safetensors gives
             self._lazy[path] = loaded
-        if part.name not in self._lazy[path]:
+        if part not in self._lazy[path]:
             raise StorageError(f"{path}: has changed since it was opened.")
         # Taken out, so that an evaluated array lives only as long as its user wants.
-        return self._lazy[path].pop(part.name)
+        return self._lazy[path].pop(part)
 
 
 def open_checkpoint(folder: Path) -> Checkpoint:
@@ -167,34 +202,67 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     split = f"{_experts(0)}.gate_up_proj_blocks" not in files and any(
         ".experts.gate_proj." in name for name in files
     )
-    packings = {
-        module.path: _packing_of(module.path, module.in_features, config, files, folder)
+    quantizations = {
+        module.path: _quantization_of(
+            module.path, module.in_features, config, files, folder
+        )
         for module in dense_modules(config)
     }
-    _check_expert_packing(config, folder)
+    _check_expert_quantization(config, folder)
     views = {
         view.name: view
         for view in tensor_views(
-            config, openai=openai, split=split and not openai, packings=packings
+            config,
+            openai=openai,
+            split=split and not openai,
+            quantizations=quantizations,
         )
     }
     _check_parts(views, files, folder)
-    return Checkpoint(folder, config, layout, views, files)
+    _check_alike(quantizations, folder)
+    parameters = {view.name: view for view in parameter_views(views)}
+    return Checkpoint(folder, config, layout, views, parameters, files)
 
 
 def _experts(layer: int) -> str:
     return f"model.layers.{layer}.mlp.experts"
 
 
-def _rows(view: View) -> int:
-    return view.shape[0]
+def _join(view: View, pieces: list[mx.array]) -> mx.array:
+    """Put all of a view's parts, or the same rows of them, together."""
+    import mlx.core as mx
+
+    if view.joined == "interleaved":
+        # (E, I, …) each -> (E, 2 I, …): gate on even rows, up on odd ones
+        whole = mx.stack(pieces, axis=2).flatten(1, 2)
+    else:
+        whole = mx.concatenate(pieces)
+    if view.dtype is not None:
+        whole = whole.view({"U8": mx.uint8, "U32": mx.uint32}[view.dtype])
+    return whole.reshape(-1, *view.shape[1:])
 
 
-def _part_rows(view: View) -> int:
-    return view.parts[0].shape[0]
+def _read_rows(tensor: TensorInfo, first: int, count: int) -> mx.array:
+    """Read some rows of a tensor of the files; there may be none."""
+    import mlx.core as mx
+    import numpy as np
+
+    row_bytes = tensor.nbytes // tensor.shape[0]
+    nbytes = count * row_bytes
+    chunks = read_chunks(tensor, first * row_bytes, nbytes, chunk_bytes=nbytes)
+    data = np.frombuffer(b"".join(chunks), np.uint8)
+    dtypes = {
+        "BF16": mx.bfloat16,
+        "F16": mx.float16,
+        "F32": mx.float32,
+        "U8": mx.uint8,
+        "U32": mx.uint32,
+    }
+    rows = mx.array(data).view(dtypes[tensor.dtype])
+    return rows.reshape(count, *tensor.shape[1:])
 
 
-def _packing_of(
+def _quantization_of(
     module: str,
     in_features: int,
     config: ModelConfig,
@@ -225,7 +293,7 @@ def _packing_of(
     return entry
 
 
-def _check_expert_packing(config: ModelConfig, folder: Path) -> None:
+def _check_expert_quantization(config: ModelConfig, folder: Path) -> None:
     table = config.quantization
     if table is None:
         return
@@ -239,6 +307,17 @@ def _check_expert_packing(config: ModelConfig, folder: Path) -> None:
                     f"{folder / 'config.json'}: quantization of {module!r} must have "
                     f"mode 'mxfp4' but has {found}."
                 )
+
+
+def _check_alike(quantizations: Mapping[str, Quantization | None], folder: Path) -> None:
+    """Refuse what the model could not hold in one module."""
+    first: dict[str, str] = {}
+    for module, quantization in quantizations.items():
+        other = first.setdefault(parameter_name(module), module)
+        if quantizations[other] != quantization:
+            raise QuantizationError(
+                f"{folder}: {other} and {module} must be quantized alike but are not."
+            )
 
 
 def _check_parts(
@@ -258,12 +337,12 @@ def _check_parts(
                 raise TensorDtypeError(part.name, found.path, (like,), found.dtype)
             if found.shape != part.shape:
                 # Only the columns follow from how a weight is packed.
-                if part.packing and found.shape[:-1] == part.shape[:-1]:
+                entry = part.quantization
+                if entry and found.shape[:-1] == part.shape[:-1]:
                     raise QuantizationError(
                         f"{found.path}: tensor {part.name!r} must have shape "
-                        f"{part.shape} by config.json's quantization (bits "
-                        f"{part.packing.bits}, group_size {part.packing.group_size}) "
-                        f"but has {found.shape}."
+                        f"{part.shape} by config.json's quantization (bits {entry.bits}, "
+                        f"group_size {entry.group_size}) but has {found.shape}."
                     )
                 raise TensorShapeError(part.name, found.path, part.shape, found.shape)
     for name, tensor in files.items():

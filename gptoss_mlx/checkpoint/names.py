@@ -1,7 +1,7 @@
 """Where each tensor of the model lies in each layout.
 
-Inside the package a tensor has the name that Hugging Face's release gives it. This table
-says which tensors of the files make it up, of what shapes and dtypes:
+A tensor has the name that Hugging Face's release gives it. This table says which tensors
+of the files make it up, of what shapes and dtypes:
 
 =====================================  ==============================================
 Hugging Face (and ours)                OpenAI ``original/``
@@ -22,16 +22,30 @@ model.layers.N.mlp.experts.down_proj…  block.N.mlp.mlp2_weight.{blocks,scales}
 MLX folders name tensors as Hugging Face does; a quantized module has ``weight``,
 ``scales`` and (affine) ``biases``. mlx-lm splits ``gate_up_proj`` into ``gate_proj`` (even
 rows) and ``up_proj`` (odd rows).
+
+The model computes with a few fewer: q, k and v are one, ``self_attn.qkv_proj``, as they are
+in ``original/``; and experts' blocks are uint32 of eight values, the same bytes.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from gptoss_mlx.config import MXFP4_GROUP_SIZE, ModelConfig, Quantization
 
-__all__ = ["FLOATS", "Part", "View", "dense_modules", "openai_name", "tensor_views"]
+__all__ = [
+    "FLOATS",
+    "Part",
+    "View",
+    "dense_modules",
+    "openai_name",
+    "parameter_name",
+    "parameter_views",
+    "tensor_views",
+]
 
 FLOATS = ("BF16", "F16", "F32")
 
@@ -44,27 +58,39 @@ class Part:
     """One tensor of the files, as it must be.
 
     Attributes:
-        packing: How it is quantized, if its shape follows from that.
+        quantization: How it is quantized, if its shape follows from that.
     """
 
     name: str
     shape: tuple[int, ...]
     dtypes: tuple[str, ...]
-    packing: Quantization | None = None
+    quantization: Quantization | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One tensor of the model, as a view of parts.
+    """One tensor, as a view of parts.
 
-    One part: the part, or its rows from ``first_row`` on if it has more, or its bytes in
-    another shape. Two parts: their rows in turns, the first part's first.
+    Attributes:
+        parts: What it is made of, in order.
+        joined: ``rows``: one part's rows (the first axis) follow the other's, and the view
+            begins at their ``first_row``. ``interleaved``: along the second axis, the
+            parts take turns.
+        dtype: What its bytes are read as, if the layouts differ in that. None: as the
+            files have them.
     """
 
     name: str
     shape: tuple[int, ...]
     parts: tuple[Part, ...]
+    joined: Literal["rows", "interleaved"] = "rows"
     first_row: int = 0
+    dtype: Literal["U8", "U32"] | None = None
+
+    @property
+    def quantization(self) -> Quantization | None:
+        """How it is quantized, if its shape follows from that."""
+        return self.parts[0].quantization
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,22 +106,48 @@ def tensor_views(
     *,
     openai: bool,
     split: bool,
-    packings: Mapping[str, Quantization | None],
+    quantizations: Mapping[str, Quantization | None],
 ) -> Iterator[View]:
-    """Yield every tensor that ``config`` implies, with the parts that make it up.
+    """Yield every tensor of the release that ``config`` implies.
 
     Args:
         openai: Whether the files have OpenAI's names.
         split: Whether the experts' gate and up lie in tensors of their own.
-        packings: How the weight of each dense module is quantized; None if it is not.
+        quantizations: How the weight of each dense module is quantized; None if it is not.
     """
     for module in dense_modules(config):
-        yield from _module_views(config, module, openai, packings[module.path])
+        yield from _module_views(config, module, openai, quantizations[module.path])
     for name, shape in _vectors(config):
         released = openai_name(name) if openai else name
         yield View(name, shape, (Part(released, shape, FLOATS),))
     for layer in range(config.num_hidden_layers):
         yield from _expert_views(config, layer, openai, split)
+
+
+def parameter_views(views: Mapping[str, View]) -> Iterator[View]:
+    """Yield every tensor that the model computes with.
+
+    Args:
+        views: From ``tensor_views``. A layer's q, k and v are quantized alike.
+    """
+    groups: dict[str, list[View]] = {}
+    for name, view in views.items():
+        groups.setdefault(parameter_name(name), []).append(view)
+    for name, group in groups.items():
+        # OpenAI's q, k and v are rows of the same part.
+        parts = dict.fromkeys(part for view in group for part in view.parts)
+        rows, columns = sum(view.shape[0] for view in group), group[0].shape[1:]
+        whole = replace(group[0], name=name, shape=(rows, *columns), parts=tuple(parts))
+        if name.endswith("_blocks"):
+            # (E, out, groups, 16) bytes -> (E, out, in / 8) uint32: the same bytes
+            E, out, G, nbytes = whole.shape
+            whole = replace(whole, shape=(E, out, G * nbytes // 4), dtype="U32")
+        yield whole
+
+
+def parameter_name(name: str) -> str:
+    """Return what the model calls a tensor, or a module, of the release."""
+    return re.sub(r"\b[qkv]_proj\b", "qkv_proj", name)
 
 
 def dense_modules(config: ModelConfig) -> Iterator[_Module]:
@@ -125,7 +177,7 @@ def _vectors(config: ModelConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
 
 
 def _module_views(
-    config: ModelConfig, module: _Module, openai: bool, packing: Quantization | None
+    config: ModelConfig, module: _Module, openai: bool, quantization: Quantization | None
 ) -> Iterator[View]:
     path, rows, columns = module.path, module.out_features, module.in_features
     part_rows, first_row = rows, 0
@@ -142,18 +194,18 @@ def _module_views(
             openai_name(name) if openai else name,
             (part_rows, *shape[1:]),
             dtypes,
-            None if suffix == "bias" else packing,
+            None if suffix == "bias" else quantization,
         )
-        return View(name, shape, (part,), first_row)
+        return View(name, shape, (part,), first_row=first_row)
 
     if module.bias:
         yield view("bias", None, FLOATS)
-    if packing is None:
+    if quantization is None:
         yield view("weight", columns, FLOATS)
         return
-    groups = columns // packing.group_size
-    yield view("weight", columns * packing.bits // 32, ("U32",))
-    if packing.mode == "affine":
+    groups = columns // quantization.group_size
+    yield view("weight", columns * quantization.bits // 32, ("U32",))
+    if quantization.mode == "affine":
         yield view("scales", groups, FLOATS)
         yield view("biases", groups, FLOATS)
     else:
@@ -178,9 +230,10 @@ def _expert_views(
             ("bias", (count, rows), FLOATS),
         ):
             name = f"{experts}.{projection}_{kind}"
+            dtype: Literal["U8"] | None = "U8" if kind == "blocks" else None
             if not split:
                 released = openai_name(name) if openai else name
-                yield View(name, shape, (Part(released, shape, dtypes),))
+                yield View(name, shape, (Part(released, shape, dtypes),), dtype=dtype)
                 continue
             # mlx-lm packs 8 values into a uint32: the same bytes, low nibble first.
             suffix = "weight" if kind == "blocks" else kind
@@ -194,7 +247,8 @@ def _expert_views(
                 )
                 for half in halves or (projection,)
             )
-            yield View(name, shape, parts)
+            joined: Literal["rows", "interleaved"] = "interleaved" if halves else "rows"
+            yield View(name, shape, parts, joined, dtype=dtype)
 
 
 _OPENAI_GLOBALS = {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from gptoss_mlx.model.footprint import Plan
+    from gptoss_mlx.model.footprint import Footprint
 
 __all__ = ["Offer", "choose_model", "make_offer", "may_have_network"]
 
@@ -89,7 +89,7 @@ def may_have_network() -> bool:
     return any(not name.startswith("lo") for _, name in socket.if_nameindex())
 
 
-def _line(size: str, plan: Plan) -> str:
+def _line(size: str, plan: Footprint) -> str:
     from gptoss_mlx.model_choice import CONTEXT_TOKENS
 
     needs = (

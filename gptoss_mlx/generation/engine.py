@@ -16,11 +16,9 @@ from gptoss_mlx.generation.prompt_cache import LanguageModel, PromptCache
 from gptoss_mlx.generation.request import GeneratedToken, Generation, Progress, Request
 from gptoss_mlx.generation.sampling import make_logits_processors, make_sampler
 from gptoss_mlx.generation.stops import FinishReason, StopDetector
+from gptoss_mlx.model.cache import CHUNK_TOKENS
 
-__all__ = ["CHUNK_TOKENS", "generate"]
-
-CHUNK_TOKENS = 512
-"""Tokens of a prompt that go through the model at once."""
+__all__ = ["generate"]
 
 
 def generate(

@@ -15,11 +15,10 @@ from typing import Any, Protocol
 import mlx.core as mx
 
 from gptoss_mlx.errors import CacheError
-from gptoss_mlx.model.cache import SPARE_TOKENS, Cache, SlidingCache, Window
+from gptoss_mlx.model.cache import MAX_WINDOWS, SPARE_TOKENS, Cache, SlidingCache, Window
 
 __all__ = [
     "BOUNDARIES",
-    "MAX_CHECKPOINTS",
     "Checkpoint",
     "LanguageModel",
     "PromptCache",
@@ -28,9 +27,6 @@ __all__ = [
 
 BOUNDARIES = frozenset({200_005, 200_006, 200_007, 200_008})
 """Tokens after which a later prompt may go on otherwise: channel, start, end, message."""
-
-MAX_CHECKPOINTS = 16
-"""Checkpoints kept. One has 3.3 MB for gpt-oss-20b in bf16, and 5.0 MB for -120b."""
 
 # The oldest checkpoints, in the instructions: they serve the next conversation too.
 KEPT_FIRST = 3
@@ -96,7 +92,7 @@ class PromptCache:
         self,
         model: LanguageModel,
         *,
-        max_checkpoints: int = MAX_CHECKPOINTS,
+        max_checkpoints: int = MAX_WINDOWS,
         boundaries: frozenset[int] = BOUNDARIES,
     ) -> None:
         """Make an empty cache.
@@ -105,6 +101,7 @@ class PromptCache:
             model: Reads the tokens.
             max_checkpoints: The most to keep. The oldest go first, but for those at the
                 start of the text and the one where the turn's answer began. 0: none.
+                One has 3.3 MB for gpt-oss-20b in bf16, and 5.0 MB for -120b.
             boundaries: Tokens after which checkpoints are taken.
 
         Raises:

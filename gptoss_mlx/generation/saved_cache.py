@@ -24,8 +24,8 @@ from gptoss_mlx.errors import (
     SavedCacheError,
     storage_errors,
 )
-from gptoss_mlx.generation.prompt_cache import MAX_CHECKPOINTS, Checkpoint, PromptCache
-from gptoss_mlx.model.cache import SlidingCache, Window
+from gptoss_mlx.generation.prompt_cache import Checkpoint, PromptCache
+from gptoss_mlx.model.cache import MAX_WINDOWS, SlidingCache, Window
 from gptoss_mlx.model.transformer import Model
 
 __all__ = ["load_cache", "model_fingerprint", "save_cache"]
@@ -91,7 +91,7 @@ def save_cache(cache: PromptCache, model: Model, path: Path) -> None:
 
 
 def load_cache(
-    path: Path, model: Model, *, max_checkpoints: int = MAX_CHECKPOINTS
+    path: Path, model: Model, *, max_checkpoints: int = MAX_WINDOWS
 ) -> PromptCache:
     """Read what ``save_cache`` has written.
 

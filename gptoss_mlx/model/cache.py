@@ -11,15 +11,31 @@ from dataclasses import dataclass
 
 import mlx.core as mx
 
+from gptoss_mlx.config import LayerType, ModelConfig
 from gptoss_mlx.errors import CacheError
 
-__all__ = ["SPARE_TOKENS", "Cache", "FullCache", "SlidingCache", "Window"]
+__all__ = [
+    "CHUNK_TOKENS",
+    "MAX_WINDOWS",
+    "SPARE_TOKENS",
+    "Cache",
+    "FullCache",
+    "SlidingCache",
+    "Window",
+    "layer_cache",
+]
 
 # Buffers grow by this many tokens, so that most steps write in place.
 STEP_TOKENS = 256
 
 SPARE_TOKENS = 8
 """How many positions before its own a ``Window`` can be restored at, if they were held."""
+
+MAX_WINDOWS = 16
+"""How many windows of each sliding layer are kept to go back to, unless asked otherwise."""
+
+CHUNK_TOKENS = 512
+"""How many tokens of a prompt are read at once, unless asked otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +101,15 @@ class FullCache:
         Raises:
             CacheError: ``B``, ``Hk`` or ``D`` differs from what is held.
         """
-        end = self.offset + keys.shape[2]
+        L = keys.shape[2]
+        end = self.offset + L
         # New buffers are made before either is stored: Ctrl-C may come at any call.
         if self._keys is None or self._values is None:
-            buffers = _room(keys, end), _room(values, end)
+            tokens = self.room_for(0, 0, L)
+            buffers = _room(keys, tokens), _room(values, tokens)
             self._keys, self._values = buffers
         elif end > self._keys.shape[2]:
-            more = end - self.offset
+            more = self.room_for(self.offset, self._keys.shape[2], L) - self.offset
             held = slice(0, self.offset)
             buffers = (
                 _append(self._keys[:, :, held], _room(keys, more)),
@@ -121,6 +139,28 @@ class FullCache:
     def state(self) -> list[mx.array]:
         """The buffers, for ``mx.eval``."""
         return [array for array in (self._keys, self._values) if array is not None]
+
+    @staticmethod
+    def room_for(held: int, room: int, new: int) -> int:
+        """Return how many tokens a buffer has room for once ``new`` more are written.
+
+        Args:
+            held: Tokens that are in it.
+            room: Tokens that it has room for; 0 if there is none yet.
+        """
+        return room if held + new <= room else held + _whole_steps(new)
+
+    def nbytes_for(self, tokens: int, *, token_bytes: int, chunk_tokens: int) -> int:
+        """Count the bytes of the buffers once ``tokens`` are read into an empty cache.
+
+        Args:
+            token_bytes: Of one token's key and value.
+            chunk_tokens: How many are read at once.
+        """
+        room = 0
+        for held in range(0, tokens, chunk_tokens):
+            room = self.room_for(held, room, min(chunk_tokens, tokens - held))
+        return room * token_bytes
 
 
 class SlidingCache:
@@ -247,7 +287,7 @@ class SlidingCache:
         window = window.until(position)
         if self._keys is not None:
             _append(self._keys[:, :, :0], window.keys)  # checks the shape
-        tokens = max(self._kept_tokens, position - window.first) + STEP_TOKENS
+        tokens = max(self._room_tokens, _whole_steps(position - window.first))
         keys, values = _room(window.keys, tokens), _room(window.values, tokens)
         _write(keys, 0, window.keys)
         _write(values, 0, window.values)
@@ -259,7 +299,7 @@ class SlidingCache:
     def _window(self, position: int, keys: mx.array, values: mx.array) -> Window:
         """Cut the window at ``position`` out of the last keys and values held."""
         last = int(keys.shape[2]) - (self.offset - position)
-        first = max(last - (self.window - 1) - SPARE_TOKENS, 0)
+        first = max(last - self._window_tokens, 0)
         return Window(
             position, _copy(keys[:, :, first:last]), _copy(values[:, :, first:last])
         )
@@ -269,9 +309,25 @@ class SlidingCache:
         """The buffers, for ``mx.eval``."""
         return [array for array in (self._keys, self._values) if array is not None]
 
+    def nbytes_for(self, tokens: int, *, token_bytes: int, chunk_tokens: int) -> int:
+        """Count the bytes of the buffers; see ``FullCache.nbytes_for``."""
+        return self._room_tokens * token_bytes if tokens else 0
+
+    def window_nbytes_for(self, tokens: int, *, token_bytes: int) -> int:
+        """Count the bytes of a ``Window`` that is kept after ``tokens``, at most."""
+        return min(tokens, self._window_tokens) * token_bytes
+
     @property
     def _kept_tokens(self) -> int:
         return self.window - 1 + self.slack_tokens
+
+    @property
+    def _room_tokens(self) -> int:
+        return _whole_steps(self._kept_tokens + STEP_TOKENS)
+
+    @property
+    def _window_tokens(self) -> int:
+        return self.window - 1 + SPARE_TOKENS
 
     def _compact(self, buffer: mx.array | None, new: mx.array) -> tuple[mx.array, mx.array]:
         """Move the last tokens to the front of a new buffer.
@@ -281,12 +337,19 @@ class SlidingCache:
         """
         whole = new if buffer is None else _append(buffer[:, :, : self._held], new)
         last = whole[:, :, -self._kept_tokens :]
-        moved = _room(last, self._kept_tokens + STEP_TOKENS)
+        moved = _room(last, self._room_tokens)
         _write(moved, 0, last)
         return moved, whole
 
 
 Cache = FullCache | SlidingCache
+
+
+def layer_cache(config: ModelConfig, kind: LayerType) -> Cache:
+    """Make the empty cache of a layer."""
+    if kind == "sliding_attention":
+        return SlidingCache(config.sliding_window)
+    return FullCache()
 
 
 def _copy(part: mx.array) -> mx.array:
@@ -295,10 +358,13 @@ def _copy(part: mx.array) -> mx.array:
 
 
 def _room(like: mx.array, tokens: int) -> mx.array:
-    """Make a buffer for ``tokens`` tokens, rounded up to a step."""
+    """Make a buffer for ``tokens`` tokens."""
     B, Hk, _, D = like.shape
-    steps = -(-tokens // STEP_TOKENS)
-    return mx.zeros((B, Hk, steps * STEP_TOKENS, D), like.dtype)
+    return mx.zeros((B, Hk, tokens, D), like.dtype)
+
+
+def _whole_steps(tokens: int) -> int:
+    return -(-tokens // STEP_TOKENS) * STEP_TOKENS
 
 
 def _append(held: mx.array, new: mx.array) -> mx.array:

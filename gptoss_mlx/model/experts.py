@@ -43,15 +43,21 @@ def clamped_swiglu(
 
 
 class Experts(nn.Module):
-    """All experts of a layer, under the names and in the bytes of the release.
+    """Experts of a layer, under the names and in the bytes of the release.
 
     ``*_blocks`` hold eight 4-bit values a uint32, ``(E, out, in / 8)``; ``*_scales`` one
     exponent for 32 values, ``(E, out, in / 32)``; ``*_bias`` ``(E, out)``.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, count: int | None = None) -> None:
+        """Make room for the weights.
+
+        Args:
+            count: Of how many experts. None: of every one that the layer has.
+        """
         super().__init__()
-        E, inner = config.num_local_experts, config.intermediate_size
+        E = config.num_local_experts if count is None else count
+        inner = config.intermediate_size
         hidden = config.hidden_size
         self.alpha, self.limit = config.swiglu_alpha, config.swiglu_limit
         self.gate_up_proj_blocks = mx.zeros((E, 2 * inner, hidden // 8), mx.uint32)
@@ -68,7 +74,7 @@ class Experts(nn.Module):
 
         Args:
             x: Shape ``(N, hidden_size)``.
-            indices: Which experts. Shape ``(N, K)``.
+            indices: Which experts, of those there is room for. Shape ``(N, K)``.
 
         Returns:
             Every chosen expert's answer, unweighted. Shape ``(N, K, hidden_size)``.
@@ -112,11 +118,11 @@ class Experts(nn.Module):
 class MixtureOfExperts(nn.Module):
     """Router and experts of one layer."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, experts: Experts) -> None:
         super().__init__()
         self.num_experts_per_tok = config.num_experts_per_tok
         self.router = nn.Linear(config.hidden_size, config.num_local_experts)
-        self.experts = Experts(config)
+        self.experts = experts
 
     def __call__(self, x: mx.array) -> mx.array:
         """Mix the answers of each token's best experts.

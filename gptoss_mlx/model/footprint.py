@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from gptoss_mlx.config import ModelConfig, Quantization
+from gptoss_mlx.model.cache import CHUNK_TOKENS, MAX_WINDOWS, SlidingCache, layer_cache
 
-__all__ = ["Packing", "Plan", "cache_bytes", "make_plan", "weights_bytes"]
+__all__ = ["Footprint", "QuantizationOf", "cache_bytes", "footprint_of", "weights_bytes"]
 
-Packing = Callable[[str, int], Quantization | None]
-"""Says how a module's weight is packed, from its path and columns; a recipe has it."""
+QuantizationOf = Callable[[str, int], Quantization | None]
+"""Says how a module's weight is quantized, from its path and columns; a recipe has it."""
 
 # An expert's weights: 4 bits a value, and a scale of 8 bits for 32 of them.
 MXFP4_BITS_PER_VALUE = 4.25
 
-# What MLX holds beside weights and cache: the buffers of a prefill of 512 tokens, its own
-# cache of freed ones, and the program.
+# What MLX holds beside weights and cache: the buffers of a prefill of CHUNK_TOKENS, its
+# own cache of freed ones, and the program.
 WORKING_BYTES = 700_000_000
-
-SPARE_TOKENS = 64
-"""What sliding layers hold beyond their window, so that they can go back a little."""
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Footprint:
     """What a model needs beside what a machine has.
 
     Attributes:
@@ -32,7 +31,7 @@ class Plan:
         cache_bytes: Keys and values of ``context_tokens``.
         working_bytes: What computing takes beside them.
         limit_bytes: What the machine lets a program use.
-        context_tokens: The conversation that is planned for.
+        context_tokens: The conversation that is counted with.
         longest_context_tokens: The longest that fits; 0 if none does.
     """
 
@@ -54,30 +53,31 @@ class Plan:
         return self.total_bytes <= self.limit_bytes
 
 
-def make_plan(
+def footprint_of(
     config: ModelConfig,
-    packing: Packing,
+    quantization_of: QuantizationOf,
     *,
     context_tokens: int,
     limit_bytes: int,
     value_bytes: int = 2,
-) -> Plan:
+) -> Footprint:
     """Add up what a model needs for a conversation.
 
     Args:
         config: The model's shape, as released.
-        packing: The recipe.
+        quantization_of: What the recipe says.
         context_tokens: Of prompt and answer together.
-        limit_bytes: What the machine lets a program use; see ``memory.device``.
+        limit_bytes: What the machine lets a program use; see ``gptoss_mlx.device``.
         value_bytes: Of a value that is not quantized: 2 in bf16, 4 where float32 is
             computed in.
     """
-    weights = weights_bytes(config, packing, value_bytes)
-    fixed = cache_bytes(config, 0, value_bytes)
-    per_token = cache_bytes(config, 1, value_bytes) - fixed
-    room = limit_bytes - weights - WORKING_BYTES - fixed
-    longest = max(0, min(room // per_token, config.max_position_embeddings))
-    return Plan(
+    weights = weights_bytes(config, quantization_of, value_bytes)
+    longest = bisect_right(
+        range(1, config.max_position_embeddings + 1),
+        limit_bytes - weights - WORKING_BYTES,
+        key=lambda tokens: cache_bytes(config, tokens, value_bytes),
+    )
+    return Footprint(
         weights_bytes=weights,
         cache_bytes=cache_bytes(config, context_tokens, value_bytes),
         working_bytes=WORKING_BYTES,
@@ -87,27 +87,48 @@ def make_plan(
     )
 
 
-def cache_bytes(config: ModelConfig, context_tokens: int, value_bytes: int = 2) -> int:
-    """Count the bytes of keys and values.
+def cache_bytes(
+    config: ModelConfig,
+    context_tokens: int,
+    value_bytes: int = 2,
+    *,
+    chunk_tokens: int = CHUNK_TOKENS,
+    max_windows: int = MAX_WINDOWS,
+) -> int:
+    """Count the bytes of keys and values once a prompt is read.
 
-    Full layers hold every token; sliding layers hold their window and a little slack,
-    whatever the context.
+    Args:
+        config: The model's shape.
+        context_tokens: Of the prompt.
+        value_bytes: Of a key's or value's number.
+        chunk_tokens: How many tokens are read at once: buffers grow by it.
+        max_windows: How many windows of each sliding layer are kept to go back to.
     """
-    per_token = 2 * config.num_key_value_heads * config.head_dim * value_bytes
-    full = config.layer_types.count("full_attention")
-    sliding = len(config.layer_types) - full
-    held = config.sliding_window + SPARE_TOKENS
-    return per_token * (full * context_tokens + sliding * held)
+    token_bytes = 2 * config.num_key_value_heads * config.head_dim * value_bytes
+    total = 0
+    for kind in set(config.layer_types):
+        cache = layer_cache(config, kind)
+        nbytes = cache.nbytes_for(
+            context_tokens, token_bytes=token_bytes, chunk_tokens=chunk_tokens
+        )
+        if isinstance(cache, SlidingCache):
+            nbytes += max_windows * cache.window_nbytes_for(
+                context_tokens, token_bytes=token_bytes
+            )
+        total += config.layer_types.count(kind) * nbytes
+    return total
 
 
-def weights_bytes(config: ModelConfig, packing: Packing, value_bytes: int = 2) -> int:
+def weights_bytes(
+    config: ModelConfig, quantization_of: QuantizationOf, value_bytes: int = 2
+) -> int:
     """Count the bytes of all parameters, experts in MXFP4, as a recipe packs the rest.
 
     With 2 bytes a value it is what the files hold, to the byte.
     """
 
     def matrix(path: str, rows: int, columns: int) -> int:
-        quantization = packing(path, columns)
+        quantization = quantization_of(path, columns)
         if quantization is None:
             return rows * columns * value_bytes
         groups = rows * columns // quantization.group_size

@@ -11,7 +11,7 @@ import mlx.nn as nn
 
 from gptoss_mlx.checkpoint.folder import Checkpoint, open_checkpoint
 from gptoss_mlx.device import compute_dtype
-from gptoss_mlx.errors import QuantizationError, StorageError
+from gptoss_mlx.errors import StorageError
 from gptoss_mlx.model.transformer import Model
 
 __all__ = ["load_model"]
@@ -52,46 +52,26 @@ def load_model(
 def _quantize(model: Model, checkpoint: Checkpoint) -> None:
     """Swap the modules that the checkpoint has quantized for MLX's quantized ones."""
 
-    def packing(path: str, module: nn.Module) -> bool | dict[str, int | str]:
+    def quantization_of(path: str, module: nn.Module) -> bool | dict[str, int | str]:
         if not hasattr(module, "to_quantized"):
             return False
-        released = path.replace("qkv_proj", "q_proj")
-        found = checkpoint.packing(released)
+        found = checkpoint.parameters[f"{path}.weight"].quantization
         if found is None:
             return False
         return {"group_size": found.group_size, "bits": found.bits, "mode": found.mode}
 
-    nn.quantize(model, class_predicate=packing)
+    nn.quantize(model, class_predicate=quantization_of)
 
 
 def _weights(checkpoint: Checkpoint, dtype: mx.Dtype) -> Iterator[tuple[str, mx.array]]:
     """Yield the model's parameters, read and in their final type."""
-    for name in checkpoint.views:
-        if ".q_proj." in name:
-            fused = name.replace("q_proj", "qkv_proj")
-            array = mx.concatenate(_query_key_value(checkpoint, name))
-        elif ".k_proj." in name or ".v_proj." in name:
-            continue
-        else:
-            fused, array = name, checkpoint.array(name)
-        if name.endswith("_blocks"):
-            # (E, out, groups, 16) bytes -> (E, out, in / 8) uint32: the same bytes
-            array = array.view(mx.uint32).flatten(-2)
-        elif mx.issubdtype(array.dtype, mx.floating):
+    for name in checkpoint.parameters:
+        array = checkpoint.array(name)
+        if mx.issubdtype(array.dtype, mx.floating):
             array = array.astype(dtype)
         try:
             mx.eval(array)
         except RuntimeError as error:
             reason = str(error).rstrip(".")
             raise StorageError(f"{checkpoint.folder}: {name}: {reason}.") from error
-        yield fused, array
-
-
-def _query_key_value(checkpoint: Checkpoint, name: str) -> list[mx.array]:
-    names = [name.replace("q_proj", f"{letter}_proj") for letter in "qkv"]
-    packings = [checkpoint.packing(other.rpartition(".")[0]) for other in names]
-    if packings.count(packings[0]) != 3:
-        raise QuantizationError(
-            f"{checkpoint.folder}: {', '.join(names)} must be quantized alike but are not."
-        )
-    return [checkpoint.array(other) for other in names]
+        yield name, array

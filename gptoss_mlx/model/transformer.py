@@ -8,26 +8,33 @@ Source: Transformer in https://github.com/openai/gpt-oss/blob/main/gpt_oss/torch
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import mlx.core as mx
 import mlx.nn as nn
 
 from gptoss_mlx.config import ModelConfig
 from gptoss_mlx.model.attention import Attention, Mask, attention_mask
-from gptoss_mlx.model.cache import Cache, FullCache, SlidingCache
-from gptoss_mlx.model.experts import MixtureOfExperts
+from gptoss_mlx.model.cache import Cache, layer_cache
+from gptoss_mlx.model.experts import Experts, MixtureOfExperts
 
-__all__ = ["Model", "Transformer"]
+__all__ = ["MakeExperts", "Model", "Transformer"]
+
+MakeExperts = Callable[[ModelConfig, int], Experts]
+"""Makes the experts of a layer, given its number from 0."""
+
+
+def _all_experts(config: ModelConfig, layer: int) -> Experts:
+    return Experts(config)
 
 
 class TransformerBlock(nn.Module):
     """Attention, then experts, each on the normed sum so far."""
 
-    def __init__(self, config: ModelConfig, layer: int) -> None:
+    def __init__(self, config: ModelConfig, layer: int, experts: Experts) -> None:
         super().__init__()
         self.self_attn = Attention(config, layer)
-        self.mlp = MixtureOfExperts(config)
+        self.mlp = MixtureOfExperts(config, experts)
         self.input_layernorm = nn.RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.post_attention_layernorm = nn.RMSNorm(config.hidden_size, config.rms_norm_eps)
 
@@ -40,12 +47,13 @@ class TransformerBlock(nn.Module):
 class Transformer(nn.Module):
     """Embedding, blocks and the final norm."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, experts: MakeExperts) -> None:
         super().__init__()
         self.vocab_size = config.vocab_size
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = [
-            TransformerBlock(config, layer) for layer in range(config.num_hidden_layers)
+            TransformerBlock(config, layer, experts(config, layer))
+            for layer in range(config.num_hidden_layers)
         ]
         self.norm = nn.RMSNorm(config.hidden_size, config.rms_norm_eps)
 
@@ -77,11 +85,16 @@ class Model(nn.Module):
         lm_head: Hidden states to logits. Apply it to the last position alone to sample.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, *, experts: MakeExperts = _all_experts) -> None:
+        """Make a model; its weights are to be loaded.
+
+        Args:
+            experts: Makes the experts of a layer.
+        """
         super().__init__()
         self.config = config
         self.model_type = "gpt_oss"
-        self.model = Transformer(config)
+        self.model = Transformer(config, experts)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
 
     def __call__(self, inputs: mx.array, cache: Sequence[Cache] | None = None) -> mx.array:
@@ -106,10 +119,4 @@ class Model(nn.Module):
 
     def make_cache(self) -> list[Cache]:
         """Make an empty cache: one entry a layer."""
-        config = self.config
-        return [
-            SlidingCache(config.sliding_window)
-            if kind == "sliding_attention"
-            else FullCache()
-            for kind in config.layer_types
-        ]
+        return [layer_cache(self.config, kind) for kind in self.config.layer_types]

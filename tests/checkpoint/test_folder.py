@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import gc
+import io
 import json
 import os
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 import pytest
+from folders import read_bytes
 from tiny_checkpoint import (
     MXFP4,
     read_tensors,
@@ -42,6 +45,7 @@ EXPERTS = "model.layers.1.mlp.experts"
 BLOCKS = f"{EXPERTS}.gate_up_proj_blocks"
 ROUTER = "model.layers.0.mlp.router"
 Q_PROJ = "model.layers.0.self_attn.q_proj"
+QKV_WEIGHT = "model.layers.0.self_attn.qkv_proj.weight"
 V_PROJ = "model.layers.1.self_attn.v_proj"
 HEAD = "lm_head"
 
@@ -111,18 +115,100 @@ def refused(folder: Path, error: type[GptOssError], message: str) -> None:
 # Tensors.
 
 
+def parameters_of(released: Tensors) -> Tensors:
+    """What the model computes with: q, k and v in one, and blocks eight values a uint32."""
+    found: Tensors = {}
+    for name, tensor in released.items():
+        if ".q_proj." in name:
+            same = [released[name.replace("q_proj", f"{letter}_proj")] for letter in "qkv"]
+            found[name.replace("q_proj", "qkv_proj")] = np.concatenate(same)
+        elif name.endswith("_blocks"):
+            found[name] = tensor.view(np.uint32).reshape(*tensor.shape[:2], -1)
+        elif ".k_proj." not in name and ".v_proj." not in name:
+            found[name] = tensor
+    return found
+
+
+DTYPES = {np.dtype("uint8"): mx.uint8, np.dtype("uint32"): mx.uint32}
+
+
 @pytest.mark.parametrize("layout", ["hf", "original", "split", "converted"])
-def test_every_layout_gives_the_same_arrays(
+def test_every_layout_gives_the_model_the_same_arrays(
     layout: str, root: Path, released: Tensors
 ) -> None:
-    """Names, dtypes, shapes and values are those of Hugging Face's release."""
+    """Names, dtypes, shapes and values are those it computes with."""
     checkpoint = open_checkpoint(root / layout)
+    expected = parameters_of(released)
 
-    assert checkpoint.views.keys() == released.keys()
-    for name, expected in released.items():
+    assert checkpoint.parameters.keys() == expected.keys()
+    for name, tensor in expected.items():
         array = checkpoint.array(name)
-        assert array.dtype == (mx.uint8 if expected.dtype == np.uint8 else mx.bfloat16)
-        np.testing.assert_array_equal(bits_of(array), expected, err_msg=name)
+        assert checkpoint.parameters[name].shape == array.shape
+        assert array.dtype == DTYPES.get(tensor.dtype, mx.bfloat16)
+        np.testing.assert_array_equal(bits_of(array), tensor, err_msg=name)
+
+
+@pytest.mark.parametrize("layout", ["hf", "original", "split", "converted", "q4"])
+def test_some_rows_of_a_tensor_are_read_alone(
+    layout: str, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are those of the whole, also of gate and up, and across q, k and v."""
+    checkpoint = open_checkpoint(root / layout)
+    whole = {name: checkpoint.array(name) for name in checkpoint.parameters}
+    mx.eval(*whole.values())
+    monkeypatch.delattr(Checkpoint, "_load")  # reads whole tensors
+
+    for name, array in whole.items():
+        rows = len(array)
+        for first, count in ((0, 1), (rows - 1, 1), (1, 2), (rows // 2 - 1, 3), (0, rows)):
+            if first + count > rows:
+                continue
+            read = checkpoint.rows(name, first, count)
+            assert read.dtype == array.dtype
+            assert mx.array_equal(read, array[first : first + count]), name
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+@pytest.mark.parametrize("layout", ["hf", "original", "split"])
+def test_no_other_rows_are_read(layout: str, root: Path) -> None:
+    """An expert's blocks cost their own bytes, and what Python reads ahead."""
+    checkpoint = open_checkpoint(root / layout)
+    expert = checkpoint.rows(BLOCKS, 1, 1)
+
+    before = read_bytes()
+    for _ in range(100):
+        checkpoint.rows(BLOCKS, 1, 1)
+
+    ahead = 2 * io.DEFAULT_BUFFER_SIZE  # of gate and up
+    assert read_bytes() - before <= 100 * (expert.nbytes + ahead)
+
+
+@pytest.mark.parametrize(
+    ("first", "count"), [(-1, 1), (0, 0), (0, 5), (4, 1), (2, 3), (2, -1)]
+)
+def test_rows_that_a_tensor_does_not_have(first: int, count: int, root: Path) -> None:
+    """The message says which were asked for, and which there are."""
+    checkpoint = open_checkpoint(root / "split")
+
+    with pytest.raises(ValueError, match="rows") as caught:
+        checkpoint.rows(BLOCKS, first, count)
+
+    assert str(caught.value) == (
+        f"[rows] {BLOCKS} must have rows {first} to {first + count} but has rows 0 to 4."
+    )
+
+
+def test_rows_of_a_file_cut_short_since_it_was_opened(copy: Callable[[str], Path]) -> None:
+    """Those before the cut can be read still; those behind it are missed by name."""
+    checkpoint = open_checkpoint(copy("hf"))
+    tensor = checkpoint.files[BLOCKS]
+    os.truncate(tensor.path, tensor.start + tensor.nbytes // 2)
+
+    checkpoint.rows(BLOCKS, 1, 1)
+    with pytest.raises(CorruptFileError) as caught:
+        checkpoint.rows(BLOCKS, 1, 2)
+
+    assert str(caught.value) == f"{tensor.path}: ends inside the tensor {BLOCKS!r}."
 
 
 @pytest.mark.parametrize("layout", ["hf", "original", "split", "converted"])
@@ -132,6 +218,7 @@ def test_every_layout_gives_the_same_bytes(
     """A tensor that lies in one piece is read from the file as it is."""
     checkpoint = open_checkpoint(root / layout)
 
+    assert checkpoint.views.keys() == released.keys()
     for name, expected in released.items():
         dtype = "U8" if expected.dtype == np.uint8 else "BF16"
         assert checkpoint.views[name].shape == expected.shape
@@ -177,13 +264,14 @@ def test_quantized_modules_have_three_tensors(root: Path) -> None:
         (HEAD, Quantization(64, 4, "affine")),
         (ROUTER, Quantization(64, 8, "affine")),
     ):
-        assert checkpoint.packing(module) == packing
+        assert checkpoint.quantization_of(module) == packing
         for suffix, dtype in (("weight", "U32"), ("scales", "BF16"), ("biases", "BF16")):
             name = f"{module}.{suffix}"
             assert checkpoint.dtype(name) == dtype
             assert checkpoint.nbytes_of(name) == stored[name].nbytes
             np.testing.assert_array_equal(bits_of(checkpoint.array(name)), stored[name])
-    assert open_checkpoint(root / "split").packing(HEAD) is None
+    assert checkpoint.parameters[QKV_WEIGHT].quantization == Quantization(64, 4, "affine")
+    assert open_checkpoint(root / "split").quantization_of(HEAD) is None
 
 
 def test_a_module_quantized_to_mxfp4(copy: Callable[[str], Path]) -> None:
@@ -200,7 +288,7 @@ def test_a_module_quantized_to_mxfp4(copy: Callable[[str], Path]) -> None:
 
     checkpoint = open_checkpoint(folder)
 
-    assert checkpoint.packing(HEAD) == Quantization(32, 4, "mxfp4")
+    assert checkpoint.quantization_of(HEAD) == Quantization(32, 4, "mxfp4")
     assert checkpoint.dtype(f"{HEAD}.scales") == "U8"
     assert checkpoint.array(f"{HEAD}.weight").tolist() == weight.tolist()
 
@@ -222,7 +310,7 @@ def test_what_is_dropped_is_freed_and_can_be_asked_for_again(
         assert mx.get_active_memory() == before, name
         return bits
 
-    first = {name: read(name) for name in checkpoint.views}
+    first = {name: read(name) for name in checkpoint.parameters}
     for name, bits in first.items():
         np.testing.assert_array_equal(read(name), bits)
 
@@ -232,7 +320,7 @@ def test_nothing_is_read_before_it_is_evaluated(root: Path) -> None:
     before = mx.get_active_memory()
     checkpoint = open_checkpoint(root / "split")
 
-    arrays = [checkpoint.array(name) for name in checkpoint.views]
+    arrays = [checkpoint.array(name) for name in checkpoint.parameters]
 
     assert mx.get_active_memory() == before
     assert sum(array.nbytes for array in arrays) == checkpoint.nbytes
@@ -540,6 +628,31 @@ def test_an_entry_for_a_module_without_scales(copy: Callable[[str], Path]) -> No
         QuantizationError,
         f"{folder / 'config.json'}: quantization describes 'lm_head', "
         "which must have scales but has none.",
+    )
+
+
+@pytest.mark.parametrize("bits", [None, 8])
+def test_a_value_projection_quantized_otherwise_than_its_query(
+    bits: int | None, copy: Callable[[str], Path]
+) -> None:
+    """q, k and v are one matrix in the model: the two that differ are named."""
+    folder = copy("q4")
+    entry = bits is not None and {"group_size": 64, "bits": bits}
+    edit_table(folder, lambda table: table.update({V_PROJ: entry}))
+
+    def requantize(tensors: Tensors) -> None:
+        weight = np.zeros((32, 16), np.uint32) if bits else np.zeros((32, 64), np.uint16)
+        tensors[f"{V_PROJ}.weight"] = weight
+        if bits is None:
+            del tensors[f"{V_PROJ}.scales"], tensors[f"{V_PROJ}.biases"]
+
+    edit(folder, requantize)
+
+    refused(
+        folder,
+        QuantizationError,
+        f"{folder}: model.layers.1.self_attn.q_proj and {V_PROJ} must be quantized alike "
+        "but are not.",
     )
 
 

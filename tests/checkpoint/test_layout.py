@@ -168,7 +168,7 @@ def test_shards_split_inside_a_layer(
     assert {name: info.path.name for name, info in checkpoint.files.items()} == {
         name: file for file, names in shards.items() for name in names
     }
-    for name in whole.views:
+    for name in whole.parameters:
         ours, theirs = checkpoint.array(name), whole.array(name)
         assert ours.dtype == theirs.dtype
         assert mx.array_equal(ours, theirs)

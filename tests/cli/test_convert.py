@@ -63,7 +63,7 @@ def test_the_folder_is_printed(
     assert captured.out == f"{folder}\n"
     assert captured.err.startswith("Converting: 1.5 MB of 1.5 MB, ")
     assert captured.err.count("\n") == 1
-    assert open_checkpoint(folder).packing("lm_head") is None
+    assert open_checkpoint(folder).quantization_of("lm_head") is None
 
 
 @pytest.mark.parametrize("layout", [".", "original"])
@@ -77,7 +77,7 @@ def test_without_a_destination_it_goes_to_the_store(
     """The name is the folder's, and the recipe's."""
     assert run(monkeypatch, "convert", source / layout) == 0
     assert capsys.readouterr().out == f"{store / 'tiny-q8'}\n"
-    assert open_checkpoint(store / "tiny-q8").packing("lm_head") is not None
+    assert open_checkpoint(store / "tiny-q8").quantization_of("lm_head") is not None
 
 
 def test_a_name_from_the_hugging_face_cache(

@@ -4,10 +4,12 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 import pytest
+from mlx.utils import tree_flatten
 
 from gptoss_mlx.config import ModelConfig, RopeScaling
 from gptoss_mlx.model import experts as experts_module
 from gptoss_mlx.model.experts import Experts, clamped_swiglu
+from gptoss_mlx.model.transformer import Model
 
 E2M1 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6], np.float32)
 LUT = np.concatenate([E2M1, -E2M1])
@@ -111,3 +113,42 @@ def test_experts_equal_the_reference(tokens: int) -> None:
 
     assert (tokens * 4 >= experts_module.SORT_FROM_ROWS) == (tokens == 40)
     assert np.abs(ours - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+class Slots(Experts):
+    """Room for some experts, filled from a whole layer with those that are asked for."""
+
+    def __init__(self, config: ModelConfig, whole: Experts, count: int) -> None:
+        super().__init__(config, count)
+        self._whole = whole
+
+    def __call__(self, x: mx.array, indices: mx.array) -> mx.array:
+        """Fill the slots, and look for each expert in its own."""
+        held = np.unique(np.array(indices))
+        for name, tensor in self._whole.parameters().items():
+            self[name][: len(held)] = tensor[mx.array(held)]
+        return super().__call__(x, mx.array(np.searchsorted(held, np.array(indices))))
+
+
+def test_slots_take_the_place_of_whole_layers() -> None:
+    """A model whose layers hold 4 of 6 experts computes the same, a token at a time."""
+    whole = Model(config())
+    for name, size in (("gate_up_proj", 128), ("down_proj", 32)):
+        experts = whole.layers[0].mlp.experts
+        blocks = experts[f"{name}_blocks"]
+        experts[f"{name}_blocks"] = mx.random.randint(0, 2**31, blocks.shape, mx.uint32)
+        experts[f"{name}_scales"] += 124
+        experts[f"{name}_bias"] = mx.random.normal((6, size))
+    few = Model(
+        config(),
+        experts=lambda config, layer: Slots(config, whole.layers[layer].mlp.experts, 4),
+    )
+    rest = dict(tree_flatten(whole.parameters()))
+    few.load_weights(
+        [(name, rest[name]) for name in rest if ".experts." not in name], strict=False
+    )
+
+    for token in range(16):
+        tokens = mx.array([[token]])
+        assert mx.array_equal(few(tokens), whole(tokens))
+    assert few.layers[0].mlp.experts.down_proj_bias.shape == (4, 32)

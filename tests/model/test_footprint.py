@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import mlx.core as mx
@@ -7,15 +8,39 @@ import pytest
 from mlx.utils import tree_flatten
 from tiny_checkpoint import write_tiny_checkpoint
 
-from gptoss_mlx.config import RELEASED
+from gptoss_mlx.config import RELEASED, ModelConfig
 from gptoss_mlx.config_json import hugging_face_keys, parse_config, read_config
 from gptoss_mlx.convert.pipeline import convert_checkpoint
 from gptoss_mlx.convert.recipes import RECIPES
-from gptoss_mlx.model.footprint import WORKING_BYTES, cache_bytes, make_plan, weights_bytes
+from gptoss_mlx.generation.prompt_cache import PromptCache
+from gptoss_mlx.model.cache import CHUNK_TOKENS
+from gptoss_mlx.model.footprint import (
+    WORKING_BYTES,
+    cache_bytes,
+    footprint_of,
+    weights_bytes,
+)
 from gptoss_mlx.model.loading import load_model
+from gptoss_mlx.model.transformer import Model
 
 EXACT, Q8 = RECIPES["exact"].packing, RECIPES["q8"].packing
 GIB = 1 << 30
+
+
+def small_config() -> ModelConfig:
+    """Two layers, one of each kind, whose window is that of 20b."""
+    return dataclasses.replace(
+        RELEASED["20b"],
+        num_hidden_layers=2,
+        hidden_size=32,
+        intermediate_size=32,
+        num_local_experts=4,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=16,
+        vocab_size=64,
+        layer_types=("sliding_attention", "full_attention"),
+    )
 
 
 @pytest.mark.parametrize(
@@ -48,25 +73,61 @@ def test_it_is_what_a_loaded_model_holds(
     assert weights_bytes(config, RECIPES[recipe].packing, dtype.size) == held
 
 
-def test_the_cache_grows_with_the_full_layers_alone() -> None:
-    """24 KiB a token for gpt-oss-20b, and about 5 MB for the windows."""
-    config = RELEASED["20b"]
+@pytest.mark.parametrize("chunk_tokens", [CHUNK_TOKENS, 100])
+def test_the_caches_hold_what_was_counted(chunk_tokens: int) -> None:
+    """To the byte, in both kinds of layer, after a prefill of any length in chunks."""
+    config = small_config()
+    model = Model(config)
+    token_bytes = 2 * config.num_key_value_heads * config.head_dim * 4
 
-    assert cache_bytes(config, 1) - cache_bytes(config, 0) == 24_576
-    assert cache_bytes(config, 0) == 12 * 192 * 2_048
-    assert round(cache_bytes(config, 131_072) / 1e9, 2) == 3.23
+    for tokens in (0, 1, 100, 256, 257, 512, 513, 1_024, 1_500, 4_000):
+        layers = model.make_cache()
+        for start in range(0, tokens, chunk_tokens):
+            chunk = min(chunk_tokens, tokens - start)
+            mx.eval(model.model(mx.zeros((1, chunk), mx.int32), layers))
+        held = [sum(array.nbytes for array in layer.state) for layer in layers]
+        assert held == [
+            layer.nbytes_for(tokens, token_bytes=token_bytes, chunk_tokens=chunk_tokens)
+            for layer in model.make_cache()
+        ], tokens
+        assert sum(held) == cache_bytes(
+            config, tokens, 4, chunk_tokens=chunk_tokens, max_windows=0
+        )
+
+
+def test_the_windows_kept_hold_no_more_than_was_counted() -> None:
+    """A text full of boundaries keeps as many as there can be, the first one short."""
+    config = small_config()
+    cache = PromptCache(Model(config), boundaries=frozenset({1}))
+    text = ([1] + [0] * 15) * 32
+    cache.read(cache.begin(text))
+
+    kept = sum(point.nbytes for point in cache.checkpoints)
+    counted = cache_bytes(config, 512, 4) - cache_bytes(config, 512, 4, max_windows=0)
+    assert len(cache.checkpoints) == 16
+    assert 0.9 * counted <= kept <= counted
+
+
+def test_the_cache_grows_with_the_full_layers_alone() -> None:
+    """24 KiB a token for gpt-oss-20b, 13 MB in sliding layers and 53 in their windows."""
+    config = RELEASED["20b"]
+    fixed = 12 * (512 + 16 * 135) * 2_048
+
+    for tokens in (512, 1_024, 131_072):
+        assert cache_bytes(config, tokens) == fixed + tokens * 24_576
+    assert cache_bytes(config, 0) == 0
 
 
 def test_what_fits() -> None:
     """20b by q8 fits a limit of 13 GiB with a short context, and not one of 11."""
     config = RELEASED["20b"]
-    plan = make_plan(config, Q8, context_tokens=4_096, limit_bytes=13 * GIB)
+    plan = footprint_of(config, Q8, context_tokens=4_096, limit_bytes=13 * GIB)
 
     assert plan.fits
     assert plan.total_bytes == (
         plan.weights_bytes + cache_bytes(config, 4_096) + WORKING_BYTES
     )
-    tight = make_plan(config, Q8, context_tokens=4_096, limit_bytes=11 * GIB)
+    tight = footprint_of(config, Q8, context_tokens=4_096, limit_bytes=11 * GIB)
     assert not tight.fits
     assert tight.longest_context_tokens == 0
 
@@ -75,13 +136,13 @@ def test_the_longest_context_fits_and_one_token_more_does_not() -> None:
     """It is counted to the token, and never beyond the model's own."""
     config = RELEASED["20b"]
     limit = 14 * GIB
-    longest = make_plan(
+    longest = footprint_of(
         config, Q8, context_tokens=1, limit_bytes=limit
     ).longest_context_tokens
 
     assert 0 < longest < config.max_position_embeddings
     for context, fits in ((longest, True), (longest + 1, False)):
-        plan = make_plan(config, Q8, context_tokens=context, limit_bytes=limit)
+        plan = footprint_of(config, Q8, context_tokens=context, limit_bytes=limit)
         assert plan.fits is fits
-    roomy = make_plan(config, Q8, context_tokens=1, limit_bytes=96 * GIB)
+    roomy = footprint_of(config, Q8, context_tokens=1, limit_bytes=96 * GIB)
     assert roomy.longest_context_tokens == 131_072

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
 import pytest
+from folders import read_bytes
 from golden import Case, tokens_of
 from tiny_checkpoint import write_split_folder, write_tiny_checkpoint
 
@@ -98,6 +100,30 @@ def test_an_opened_checkpoint_is_not_opened_again(
     model = load_model(checkpoint, dtype=mx.float32)
 
     assert mx.array_equal(model(tokens), expected)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+@pytest.mark.parametrize("layout", [".", "original"])
+def test_every_byte_is_read_once(layout: str, tmp_path: Path) -> None:
+    """Also where q, k and v, here three quarters of the file, lie in one tensor."""
+    write_tiny_checkpoint(tmp_path, num_hidden_layers=2)
+    load_model(tmp_path)  # Python's own modules are read here.
+    write_tiny_checkpoint(
+        tmp_path,
+        hidden_size=1_024,
+        intermediate_size=32,
+        num_attention_heads=64,
+        num_key_value_heads=64,
+        num_hidden_layers=2,
+        num_local_experts=4,
+        vocab_size=64,
+    )
+    folder = tmp_path / layout
+
+    before = read_bytes()
+    load_model(folder)
+
+    assert read_bytes() - before <= 1.01 * (folder / "model.safetensors").stat().st_size
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_a_named_error(tmp_path: Path) -> None:
