@@ -17,7 +17,7 @@ from gptoss_mlx.generation.sampling import Sampling
 from gptoss_mlx.generation.token_source import ModelSource, open_source
 from gptoss_mlx.harmony.messages import Effort, Message, channel_text
 from gptoss_mlx.harmony.parse import Delta
-from gptoss_mlx.model_choice import model_folder
+from gptoss_mlx.model_choice import open_model
 from gptoss_mlx.tokenizer import Tokenizer, load_tokenizer
 from gptoss_mlx.tools.tool import Tool
 
@@ -192,8 +192,9 @@ def load(
     """Load a model, ready to answer.
 
     Args:
-        name_or_path: ``20b``, ``120b``, ``demo``, a name that ``gptoss-mlx models``
-            lists, or a folder. None: 20b or 120b if it is on this machine, else demo.
+        name_or_path: ``20b``, ``120b`` or its repository's id, ``demo``, a name that
+            ``gptoss-mlx models`` lists, or a folder. None: 20b or 120b if it is on this
+            machine, else demo.
         sampling: How tokens are drawn. None: as the model's generation_config.json says.
         say: Hears a line about anything that takes over a second.
 
@@ -201,8 +202,8 @@ def load(
         ModelNotFoundError: There is no such model.
         GptOssError: The model cannot be loaded.
     """
-    folder = model_folder(name_or_path, say)
-    source = open_source(folder)
+    checkpoint = open_model(name_or_path, say)
+    source = open_source(checkpoint)
     if sampling is not None:
         source.sampling = sampling
-    return LLM(folder, source, load_tokenizer())
+    return LLM(checkpoint.folder, source, load_tokenizer())

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from pathlib import Path
 from typing import Protocol
 
-from gptoss_mlx.config_json import read_config
+from gptoss_mlx.checkpoint.folder import Checkpoint
 from gptoss_mlx.errors import UnsupportedModelError
 from gptoss_mlx.generation.engine import GeneratedToken, Progress, generate
 from gptoss_mlx.generation.prompt_cache import PromptCache
@@ -126,21 +125,21 @@ class ModelSource:
         )
 
 
-def open_source(folder: Path) -> ModelSource:
+def open_source(checkpoint: Checkpoint) -> ModelSource:
     """Load a model, to sample from it as its generation_config.json says.
 
     Args:
-        folder: In any layout that ``load_model`` reads.
+        checkpoint: In any layout.
 
     Raises:
         UnsupportedModelError: The model does not have gpt-oss's vocabulary.
         GptOssError: As ``load_model`` and ``read_sampling_defaults``.
     """
-    vocab_size = read_config(folder).vocab_size
+    vocab_size = checkpoint.config.vocab_size
     if vocab_size != VOCAB_SIZE:  # Tests and experiments have such.
         raise UnsupportedModelError(
-            f"{folder / 'config.json'}: vocab_size must be {VOCAB_SIZE:,} to chat "
-            f"but is {vocab_size:,}."
+            f"{checkpoint.folder / 'config.json'}: vocab_size must be {VOCAB_SIZE:,} "
+            f"to chat but is {vocab_size:,}."
         )
-    sampling = read_sampling_defaults(folder)
-    return ModelSource(load_model(folder), sampling)
+    sampling = read_sampling_defaults(checkpoint.folder)
+    return ModelSource(load_model(checkpoint), sampling)

@@ -17,7 +17,9 @@ from gptoss_mlx.model.transformer import Model
 __all__ = ["load_model"]
 
 
-def load_model(path: str | PathLike[str], *, dtype: mx.Dtype | None = None) -> Model:
+def load_model(
+    path: str | PathLike[str] | Checkpoint, *, dtype: mx.Dtype | None = None
+) -> Model:
     """Load a model from a folder in any layout. No tokenizer is needed.
 
     Tensors are read one at a time: the peak is the model and its largest tensor, twice
@@ -25,7 +27,7 @@ def load_model(path: str | PathLike[str], *, dtype: mx.Dtype | None = None) -> M
 
     Args:
         path: Folder with config.json and safetensors files: as released, OpenAI's
-            ``original/``, converted by gptoss-mlx or by mlx-lm.
+            ``original/``, converted by gptoss-mlx or by mlx-lm. Or such a folder, opened.
         dtype: What to compute in, ``mx.bfloat16`` or ``mx.float32``. None: what suits
             the device.
 
@@ -37,7 +39,7 @@ def load_model(path: str | PathLike[str], *, dtype: mx.Dtype | None = None) -> M
         ConfigError: config.json is wrong or another model's.
         StorageError: A file cannot be read.
     """
-    checkpoint = open_checkpoint(Path(path))
+    checkpoint = path if isinstance(path, Checkpoint) else open_checkpoint(Path(path))
     dtype = compute_dtype() if dtype is None else dtype
     model = Model(checkpoint.config)
     _quantize(model, checkpoint)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from tiny_checkpoint import write_tiny_checkpoint
 
+from gptoss_mlx.checkpoint.folder import open_checkpoint
 from gptoss_mlx.conversation.opening import opening_messages
 from gptoss_mlx.errors import ContextError, UnsupportedModelError
 from gptoss_mlx.generation.token_source import open_source
@@ -97,4 +98,4 @@ def test_a_model_without_gpt_oss_s_vocabulary_does_not_chat(tmp_path: Path) -> N
     write_tiny_checkpoint(tmp_path)
 
     with pytest.raises(UnsupportedModelError, match="must be 201,088 to chat but is 512"):
-        open_source(tmp_path)
+        open_source(open_checkpoint(tmp_path))
