@@ -2,7 +2,7 @@
 # Written for GNU make 3.81, the one that macOS has.
 
 .DEFAULT_GOAL := help
-.PHONY: help chat test check lint types wheel parity golden clean
+.PHONY: help chat test check lint types wheel floors parity golden clean
 
 # More arguments for the program: make chat ARGS="--help", make test ARGS="-k rope".
 ARGS =
@@ -36,6 +36,22 @@ wheel: ## Build the wheel into dist/, and start it from outside the clone.
 	@sh .ci/setup
 	@sh .ci/wheel
 
+# Where our code meets other packages, without what takes long for its own sake.
+FLOORS = tests/chat tests/cli/test_app.py tests/convert/test_pipeline.py \
+	tests/generation/test_sampling.py tests/harmony/test_parse.py \
+	tests/harmony/test_render.py tests/harmony/test_schema.py tests/model/test_loading.py \
+	tests/model/test_parity.py tests/sharing tests/test_api.py tests/test_packaging.py \
+	tests/test_tokenizer.py tests/tools/test_functions.py \
+	-k "not 1500 and not 100000 and not rendered and not picture and not quick"
+
+floors: ## Test with the oldest packages that pyproject.toml allows.
+	@sh .ci/setup floors
+	@.venv/bin/python -m uv venv --quiet --clear --python .venv/bin/python .venv-floors
+	@.venv/bin/python -m uv pip install --quiet --python .venv-floors/bin/python \
+		--resolution lowest-direct --only-binary :all: -e . --group test
+	@exec .venv-floors/bin/python -m pytest -n auto -p no:cacheprovider \
+		-m "not slow" $(FLOORS) $(ARGS)
+
 # gpt-oss asks for Python 3.12 and for packages that its torch model does not use; torch
 # for the CPU is found by pip, and not by uv, where it lies in a folder.
 parity: ## Compare logits with OpenAI's reference and transformers (fetches torch).
@@ -49,6 +65,6 @@ golden: ## Make the golden logits of the tests anew (after make parity).
 	@.venv-parity/bin/python tests/parity/make_demo_golden.py
 
 clean: ## Remove everything that make has made.
-	@rm -rf .venv .venv-parity build dist *.egg-info
+	@rm -rf .venv .venv-floors .venv-parity build dist *.egg-info
 	@rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find gptoss_mlx convert tests examples -name __pycache__ -prune -exec rm -rf {} +

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from gptoss_mlx.checkpoint.folder import Checkpoint
 from gptoss_mlx.errors import storage_errors
+from gptoss_mlx.manifest import Provenance
 from gptoss_mlx.store import model_size
 from gptoss_mlx.tokenizer import VOCAB_SIZE
 
-from .provenance import Provenance
 from .recipes import Recipe
 from .tokenizer_files import (
     TOKENIZER_JSON_SHA256,
@@ -144,8 +144,7 @@ def _find(folder: Path, name: str) -> Path | None:
 
 
 def _model_card(checkpoint: Checkpoint, recipe: Recipe, provenance: Provenance) -> str:
-    config = checkpoint.config
-    size = model_size(config.num_hidden_layers, config.num_local_experts)
+    size = model_size(checkpoint.config)
     base = provenance.repository or (f"openai/gpt-oss-{size}" if size else None)
     name = base.rpartition("/")[2] if base else provenance.folder
     return CARD.format(

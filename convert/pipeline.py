@@ -25,9 +25,10 @@ from gptoss_mlx.errors import (
     NoSpaceError,
     storage_errors,
 )
+from gptoss_mlx.manifest import MANIFEST, FileEntry, Manifest, TensorEntry
+from gptoss_mlx.store import folder_for, model_size
 
 from .companions import companion_files
-from .manifest import MANIFEST, FileEntry, Manifest, TensorEntry
 from .partial import Journal, claim_partial, finish_partial
 from .plan import (
     SHARD_BYTES,
@@ -66,7 +67,7 @@ class Conversion:
 
 def convert_checkpoint(
     source: Path,
-    destination: Path,
+    destination: Path | None = None,
     *,
     recipe: str = DEFAULT_RECIPE,
     progress: Callable[[int, int], None] | None = None,
@@ -81,7 +82,7 @@ def convert_checkpoint(
 
     Args:
         source: In Hugging Face's layout or OpenAI's.
-        destination: Must not exist.
+        destination: Must not exist. None: its place in the store.
         recipe: ``exact`` or ``q8``.
         progress: Called with the tensors' bytes done and those in all.
         notice: Told in a sentence what becomes of an earlier run's files, and of a
@@ -100,17 +101,21 @@ def convert_checkpoint(
         StorageError: The disk refuses for another reason.
     """
     chosen = find_recipe(recipe)
-    _check_destination(source, destination)
     checkpoint = open_checkpoint(source)
     if checkpoint.layout is Layout.MLX:
         raise ConvertError(
             f"{source} must be a released checkpoint but is an MLX folder.",
             hint=f"Run it as it is: gptoss-mlx chat {shlex.quote(str(source))}",
         )
+    provenance = provenance_of(checkpoint)
+    if destination is None:
+        size = model_size(checkpoint.config)
+        name = f"gpt-oss-{size}" if size else provenance.folder
+        destination = folder_for(name, chosen.name)
+    _check_destination(source, destination)
     tensors = plan_tensors(checkpoint, chosen)
     shards = plan_shards(tensors, shard_bytes=shard_bytes)
     total = sum(shard.nbytes for shard in shards)
-    provenance = provenance_of(checkpoint)
     say = notice or (lambda sentence: None)
     companions = companion_files(checkpoint, chosen, provenance, say)
     made_by = {"gptoss_mlx": __version__, "mlx": version("mlx")}

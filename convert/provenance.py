@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gptoss_mlx.checkpoint.folder import Checkpoint
 from gptoss_mlx.checkpoint.layout import Layout
 from gptoss_mlx.errors import storage_errors
+from gptoss_mlx.manifest import Provenance
 
-__all__ = ["Provenance", "identity_of", "provenance_of"]
+__all__ = ["identity_of", "provenance_of"]
 
 _LAYOUTS = {
     Layout.HUGGING_FACE: "huggingface",
@@ -20,23 +20,6 @@ _LAYOUTS = {
     Layout.MLX: "mlx",
 }
 _REVISION = re.compile(r"[0-9a-f]{40}")
-
-
-@dataclass(frozen=True, slots=True)
-class Provenance:
-    """Where a checkpoint comes from.
-
-    Attributes:
-        layout: ``huggingface`` or ``original``.
-        repository: On the Hugging Face Hub, if known.
-        revision: Commit of the repository, if known.
-        folder: Name of the folder it was read from, without the path to it.
-    """
-
-    layout: str
-    repository: str | None
-    revision: str | None
-    folder: str
 
 
 def provenance_of(checkpoint: Checkpoint) -> Provenance:

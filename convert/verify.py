@@ -15,8 +15,8 @@ from gptoss_mlx.checkpoint.folder import Checkpoint, open_checkpoint
 from gptoss_mlx.checkpoint.safetensors import TensorInfo, read_chunks, read_header
 from gptoss_mlx.config import Quantization
 from gptoss_mlx.errors import CheckpointError, VerifyError, storage_errors
+from gptoss_mlx.manifest import MANIFEST, FileEntry, Manifest, read_manifest
 
-from .manifest import MANIFEST, FileEntry, Manifest, read_manifest
 from .quantize import PIECE_BYTES, quantize_rows, rows_of_piece
 
 __all__ = ["VerifyReport", "verify_checkpoint"]

@@ -4,9 +4,7 @@ Run: python examples/tool_call.py (it needs gpt-oss-20b: the demo model calls no
 Prints: the model's call, what the function returned, and the answer
 """
 
-from gptoss_mlx import load
-from gptoss_mlx.harmony.messages import ToolDescription
-from gptoss_mlx.tools.functions import Function, Functions
+from gptoss_mlx import Function, Functions, ToolDescription, load
 
 
 def temperature(city: str) -> dict[str, object]:

@@ -6,25 +6,55 @@ logits.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gptoss_mlx.conversation.answer import Answer
+    from gptoss_mlx.errors import GptOssError
+    from gptoss_mlx.generation.sampling import Sampling
+    from gptoss_mlx.harmony.messages import Message, ToolDescription
     from gptoss_mlx.llm import load
     from gptoss_mlx.model.loading import load_model
+    from gptoss_mlx.tools.functions import Function, Functions
+    from gptoss_mlx.tools.tool import Tool
 
-__all__ = ["__version__", "load", "load_model"]
+__all__ = [
+    "Answer",
+    "Function",
+    "Functions",
+    "GptOssError",
+    "Message",
+    "Sampling",
+    "Tool",
+    "ToolDescription",
+    "__version__",
+    "load",
+    "load_model",
+]
 
 __version__ = "0.1.0"
 
+# Imported when they are asked for: `gptoss-mlx --help` does not wait for MLX.
+_MODULES = {
+    "Answer": "gptoss_mlx.conversation.answer",
+    "Function": "gptoss_mlx.tools.functions",
+    "Functions": "gptoss_mlx.tools.functions",
+    "GptOssError": "gptoss_mlx.errors",
+    "Message": "gptoss_mlx.harmony.messages",
+    "Sampling": "gptoss_mlx.generation.sampling",
+    "Tool": "gptoss_mlx.tools.tool",
+    "ToolDescription": "gptoss_mlx.harmony.messages",
+    "load": "gptoss_mlx.llm",
+    "load_model": "gptoss_mlx.model.loading",
+}
+
 
 def __getattr__(name: str) -> Any:
-    """Import MLX only for those who use it: ``gptoss-mlx --help`` does not."""
-    if name == "load":
-        from gptoss_mlx.llm import load
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)
 
-        return load
-    if name == "load_model":
-        from gptoss_mlx.model.loading import load_model
 
-        return load_model
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})

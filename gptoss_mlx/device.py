@@ -1,22 +1,58 @@
-"""What the device at hand is good at."""
+"""What the machine at hand is good at."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import Literal
 
 import mlx.core as mx
 
-__all__ = [
-    "compute_dtype",
-    "device_kind",
-    "device_name",
-    "memory_bytes",
-    "memory_limit_bytes",
-]
+__all__ = ["Machine", "compute_dtype", "device_kind", "this_machine"]
 
 # Of a machine without an Apple GPU: the rest is for the system and other programs.
 SHARE_OF_MEMORY = 0.75
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A machine, as far as it decides what runs on it.
+
+    Attributes:
+        device: What MLX calls it, e.g. ``Apple M4``.
+        kind: What computes.
+        dtype: What is computed in, as MLX names it: ``bfloat16`` or ``float32``.
+        memory_bytes: Of the machine; on a Mac the GPU shares it.
+        limit_bytes: How much of it a program may use at once. On a Mac that is what Metal
+            recommends, which ``sudo sysctl iogpu.wired_limit_mb=N`` raises; elsewhere a
+            share of the memory.
+    """
+
+    device: str
+    kind: Literal["cpu", "gpu"]
+    dtype: str
+    memory_bytes: int
+    limit_bytes: int
+
+    @property
+    def value_bytes(self) -> int:
+        """Bytes of a value that is not quantized."""
+        dtype: mx.Dtype = getattr(mx, self.dtype)
+        return dtype.size
+
+
+def this_machine() -> Machine:
+    """Look at the machine at hand, and MLX's default device on it."""
+    info = mx.device_info()
+    memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limit = info.get("max_recommended_working_set_size")
+    return Machine(
+        device=str(info.get("device_name", "unknown")),
+        kind=device_kind(),
+        dtype=str(compute_dtype()).removeprefix("mlx.core."),
+        memory_bytes=memory_bytes,
+        limit_bytes=int(limit) if limit else int(SHARE_OF_MEMORY * memory_bytes),
+    )
 
 
 def compute_dtype() -> mx.Dtype:
@@ -32,23 +68,3 @@ def compute_dtype() -> mx.Dtype:
 def device_kind() -> Literal["cpu", "gpu"]:
     """Return what MLX's default device is."""
     return "gpu" if mx.default_device().type == mx.DeviceType.gpu else "cpu"
-
-
-def device_name() -> str:
-    """Return what MLX calls the device at hand, e.g. ``Apple M4``."""
-    return str(mx.device_info().get("device_name", "unknown"))
-
-
-def memory_bytes() -> int:
-    """Return the memory of the machine, which on a Mac the GPU shares."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def memory_limit_bytes() -> int:
-    """Return how much of it a program may use at once.
-
-    On a Mac that is what Metal recommends, which ``sudo sysctl iogpu.wired_limit_mb=N``
-    raises; elsewhere a share of the memory.
-    """
-    limit = mx.device_info().get("max_recommended_working_set_size")
-    return int(limit) if limit else int(SHARE_OF_MEMORY * memory_bytes())

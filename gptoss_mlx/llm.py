@@ -9,7 +9,6 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from gptoss_mlx.checkpoint.folder import open_checkpoint
 from gptoss_mlx.conversation.answer import Answer
 from gptoss_mlx.conversation.conversation import Conversation
 from gptoss_mlx.generation.model_source import load_source
@@ -17,7 +16,7 @@ from gptoss_mlx.generation.request import TokenSource
 from gptoss_mlx.generation.sampling import Sampling, read_sampling_defaults
 from gptoss_mlx.harmony.messages import Effort, Message
 from gptoss_mlx.harmony.parse import Delta
-from gptoss_mlx.model_choice import model_folder
+from gptoss_mlx.model_choice import open_model
 from gptoss_mlx.tokenizer import Tokenizer, load_tokenizer
 from gptoss_mlx.tools.tool import Tool
 
@@ -208,8 +207,9 @@ def load(
     """Load a model, ready to answer.
 
     Args:
-        name_or_path: ``20b``, ``120b``, ``demo``, a name that ``gptoss-mlx models``
-            lists, or a folder. None: 20b or 120b if it is on this machine, else demo.
+        name_or_path: ``20b``, ``120b`` or its repository's id, ``demo``, a name that
+            ``gptoss-mlx models`` lists, or a folder. None: 20b or 120b if it is on this
+            machine, else demo.
         sampling: How tokens are drawn. None: as the model's generation_config.json says.
         say: Called with a line about anything that takes over a second.
 
@@ -217,8 +217,7 @@ def load(
         ModelNotFoundError: There is no such model.
         GptOssError: The model cannot be loaded.
     """
-    folder = model_folder(name_or_path, say)
+    checkpoint = open_model(name_or_path, say)
     if sampling is None:
-        sampling = read_sampling_defaults(folder)
-    source = load_source(open_checkpoint(folder))
-    return LLM(folder, source, load_tokenizer(), sampling)
+        sampling = read_sampling_defaults(checkpoint.folder)
+    return LLM(checkpoint.folder, load_source(checkpoint), load_tokenizer(), sampling)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 from gptoss_mlx import store
+from gptoss_mlx.checkpoint.folder import Checkpoint, open_checkpoint
 from gptoss_mlx.config import RELEASED
-from gptoss_mlx.demo.folder import DEMO, demo_folder
-from gptoss_mlx.device import compute_dtype, memory_limit_bytes
+from gptoss_mlx.demo.folder import DEMO, open_demo
+from gptoss_mlx.device import Machine, this_machine
 from gptoss_mlx.model.footprint import Footprint, footprint_of
 
 __all__ = [
     "CONTEXT_TOKENS",
     "best_model",
-    "model_folder",
+    "open_model",
     "plan_for",
 ]
 
@@ -23,10 +23,10 @@ CONTEXT_TOKENS = 8_192
 """The conversation that must fit with a model for it to be chosen unasked."""
 
 
-def model_folder(
+def open_model(
     name_or_path: str | os.PathLike[str] | None, say: Callable[[str], None]
-) -> Path:
-    """Find a model; make the demo model if that is asked for.
+) -> Checkpoint:
+    """Find a model and open it; make the demo model if that is asked for.
 
     Args:
         name_or_path: As for ``store.resolve``. None: the best of the released models that
@@ -36,48 +36,54 @@ def model_folder(
 
     Raises:
         ModelNotFoundError: There is no such model.
+        CheckpointError: It cannot be used; see ``open_checkpoint``.
+        ConfigError: Its config.json cannot.
         DataError: The demo model in the package was changed.
-        StorageError: The demo model cannot be written.
+        StorageError: The model cannot be read, or the demo model not written.
     """
     if name_or_path is None:
-        model, reason = best_model()
+        model, reason = best_model(this_machine())
         if model is not None:
-            return model.path
-        say(f"{reason} The demo model answers, a miniature.")
-        return demo_folder(say)
-    name = os.fspath(name_or_path)
-    return demo_folder(say) if name == DEMO else store.resolve(name)
+            return open_checkpoint(model.path)
+        say(reason)
+        return open_demo(say)
+    if os.fspath(name_or_path) == DEMO:
+        return open_demo(say)
+    return open_checkpoint(store.resolve(name_or_path))
 
 
-def best_model() -> tuple[store.StoredModel | None, str]:
-    """Choose the best released model in the store that fits this machine.
+def best_model(machine: Machine) -> tuple[store.StoredModel | None, str]:
+    """Choose the best released model in the store that fits a machine.
 
     Returns:
-        The model, or None and the reason in a sentence or two.
+        The model; or None, and why the demo model answers, in a sentence or two.
 
     Raises:
         StorageError: The store cannot be listed.
     """
     here = store.released_models()
     for model in here:
-        if plan_for(model.size or "", model.recipe or "exact").fits:
+        if plan_for(model.size or "", model.recipe or "exact", machine).fits:
             return model, ""
     if not here:
-        return None, "No gpt-oss model is here yet: gptoss-mlx download 20b."
-    smallest = here[-1]
-    plan = plan_for(smallest.size or "", smallest.recipe or "exact")
-    return None, (
-        f"{smallest.name} needs {plan.total_bytes / 1e9:.1f} GB, and a program may use "
-        f"{plan.limit_bytes / 1e9:.1f} GB here: to try it all the same, name it."
-    )
+        reason = "No gpt-oss model is here yet: gptoss-mlx download 20b."
+    else:
+        smallest = here[-1]
+        plan = plan_for(smallest.size or "", smallest.recipe or "exact", machine)
+        reason = (
+            f"{smallest.name} needs {plan.total_bytes / 1e9:.1f} GB, and a program may use "
+            f"{plan.limit_bytes / 1e9:.1f} GB here: to try it all the same, name it."
+        )
+    return None, f"{reason} The demo model answers, a miniature."
 
 
-def plan_for(size: str, recipe: str) -> Footprint:
-    """Plan a conversation of CONTEXT_TOKENS with a released model on this machine.
+def plan_for(size: str, recipe: str, machine: Machine) -> Footprint:
+    """Plan a conversation of CONTEXT_TOKENS with a released model on a machine.
 
     Args:
         size: ``20b`` or ``120b``.
         recipe: One that is unknown counts as ``exact``, which needs the most.
+        machine: Where it is to run.
     """
     # Imported here: it brings the whole conversion, which the demo model does not need.
     from gptoss_mlx.convert.recipes import RECIPES
@@ -86,6 +92,6 @@ def plan_for(size: str, recipe: str) -> Footprint:
         RELEASED[size],
         RECIPES.get(recipe, RECIPES["exact"]).packing,
         context_tokens=CONTEXT_TOKENS,
-        limit_bytes=memory_limit_bytes(),
-        value_bytes=compute_dtype().size,
+        limit_bytes=machine.limit_bytes,
+        value_bytes=machine.value_bytes,
     )

@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from gptoss_mlx.config import RELEASED, ModelConfig
 from gptoss_mlx.config_json import read_config
 from gptoss_mlx.errors import (
     GptOssError,
@@ -15,20 +16,20 @@ from gptoss_mlx.errors import (
     StorageError,
     storage_errors,
 )
-from gptoss_mlx.files import read_json_object
+from gptoss_mlx.files import has_file
+from gptoss_mlx.manifest import read_summary
 
 __all__ = [
     "StoredModel",
+    "folder_for",
     "home",
     "model_size",
     "models",
     "models_folder",
     "released_models",
+    "released_size",
     "resolve",
 ]
-
-# By num_hidden_layers and num_local_experts.
-_SIZES = {(24, 32): "20b", (36, 128): "120b"}
 
 # Which of several recipes a short name means.
 _PREFERRED = ("q8", "exact")
@@ -84,9 +85,36 @@ def models_folder() -> Path:
     return home() / "models"
 
 
-def model_size(layers: int, experts: int) -> str | None:
+def folder_for(name: str, recipe: str) -> Path:
+    """Return where a model that is converted here belongs.
+
+    Args:
+        name: What it is called before, e.g. ``gpt-oss-20b``.
+        recipe: What it is converted by.
+    """
+    return models_folder() / f"{name}-{recipe}"
+
+
+def model_size(config: ModelConfig) -> str | None:
     """Return ``20b`` or ``120b``; None for a model of another size."""
-    return _SIZES.get((layers, experts))
+    for size, released in RELEASED.items():
+        if (config.num_hidden_layers, config.num_local_experts) == (
+            released.num_hidden_layers,
+            released.num_local_experts,
+        ):
+            return size
+    return None
+
+
+def released_size(name: str) -> str | None:
+    """Return which model ``20b``, ``gpt-oss-20b`` or its repository's id stands for.
+
+    Case does not count. None: it is no name of a released model.
+    """
+    for size in RELEASED:
+        if name.lower() in (size, f"gpt-oss-{size}", f"openai/gpt-oss-{size}"):
+            return size
+    return None
 
 
 def models() -> list[StoredModel]:
@@ -108,7 +136,8 @@ def resolve(name_or_path: str | os.PathLike[str]) -> Path:
 
     Args:
         name_or_path: A name in the store, its beginning (``20b`` stands for
-            ``gpt-oss-20b-…``), or a folder. A plain word is a name first.
+            ``gpt-oss-20b-…``), a released model's repository, or a folder. A plain word
+            is a name first.
 
     Raises:
         ModelNotFoundError: It is neither.
@@ -119,14 +148,20 @@ def resolve(name_or_path: str | os.PathLike[str]) -> Path:
         raise ModelNotFoundError(f"A model's name must be printable but is {text!r}.")
     path = _expanded(text)
     is_word = path.name == text and text not in (".", "..")
-    stored = models() if is_word else []
-    if (chosen := _choose(text, stored)) is not None:
-        return chosen.path
+    with storage_errors(path):
+        if not is_word and path.is_dir():
+            return path
+    size = released_size(text)
+    names = [text] if size is None else [text, size]
+    stored = models() if is_word or size is not None else []
+    for name in names:
+        if (chosen := _choose(name, stored)) is not None:
+            return chosen.path
     with storage_errors(path):
         if path.is_dir():
             return path
     for model in stored:
-        if model.unfinished and _matches(model.name, text):
+        if model.unfinished and any(_matches(model.name, name) for name in names):
             raise ModelNotFoundError(
                 f"The model {text!r} must be whole, but {model.path} is unfinished.",
                 hint="Run the command that was writing it again: it continues there.",
@@ -145,7 +180,7 @@ def released_models() -> list[StoredModel]:
     Raises:
         StorageError: The store cannot be listed.
     """
-    sizes = list(_SIZES.values())
+    sizes = list(RELEASED)
     ours = [model for model in models() if model.ready and model.size is not None]
     return sorted(ours, key=lambda m: (-sizes.index(m.size or ""), _preference(m)))
 
@@ -181,6 +216,8 @@ def _matches(stored: str, name: str) -> bool:
 
 
 def _suggest(name: str, stored: list[StoredModel]) -> str:
+    if (size := released_size(name)) is not None:
+        return f"Download it: gptoss-mlx download {size}"
     names = [model.name for model in stored if not model.unfinished]
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
     if close:
@@ -202,7 +239,7 @@ def _describe(path: Path) -> StoredModel:
         recipe = _check_manifest(path)
         config = read_config(path)
         layers, experts = config.num_hidden_layers, config.num_local_experts
-        size = model_size(layers, experts)
+        size = model_size(config)
     except GptOssError as error:
         problem = str(error)
     return StoredModel(path.name, path, recipe, size, nbytes, layers, experts, problem)
@@ -210,20 +247,17 @@ def _describe(path: Path) -> StoredModel:
 
 def _check_manifest(folder: Path) -> str | None:
     """Return the recipe, having seen that every file is there in its length."""
-    path = folder / "manifest.json"
-    if not path.is_file():
+    manifest = read_summary(folder)
+    if manifest is None:
         return None
-    manifest = read_json_object(path)
-    files = manifest.get("files")
-    for name, entry in files.items() if isinstance(files, dict) else ():
-        nbytes = entry.get("bytes") if isinstance(entry, dict) else None
+    for name, entry in manifest.files.items():
         file = folder / name
-        # A name with a separator could lead out of the folder.
-        if file.name != name or not file.is_file():
+        if not has_file(file):
             raise NoCheckpointError(f"{name} is missing.")
-        if file.stat().st_size != nbytes:
+        with storage_errors(file):
+            nbytes = file.stat().st_size
+        if nbytes != entry.nbytes:
             raise NoCheckpointError(
-                f"{name} must have {nbytes} bytes but has {file.stat().st_size}."
+                f"{name} must have {entry.nbytes} bytes but has {nbytes}."
             )
-    recipe = manifest.get("recipe")
-    return recipe if isinstance(recipe, str) else None
+    return manifest.recipe

@@ -1,28 +1,51 @@
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+
 import pytest
 
-from gptoss_mlx import device, model_choice, store
+from gptoss_mlx import store
 from gptoss_mlx.cli import first_model
-from gptoss_mlx.model_choice import best_model, model_folder, plan_for
+from gptoss_mlx.device import Machine
+from gptoss_mlx.model_choice import best_model, open_model, plan_for
 from gptoss_mlx.store import StoredModel
 
 GB = 1_000_000_000
 
+# Prints how often config.json was opened, and how often each header was read.
+PROGRAM = """
+import collections, json, sys
 
-@pytest.fixture
-def limit(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """A machine that computes in bf16, whose limit tests set."""
-    import mlx.core as mx
+opened = collections.Counter()
 
-    monkeypatch.setattr(model_choice, "compute_dtype", lambda: mx.bfloat16)
-    return monkeypatch
+def hook(event, arguments):
+    if event == "open" and str(arguments[0]).endswith("/demo/config.json"):
+        opened["config.json"] += 1
+
+sys.addaudithook(hook)
+from gptoss_mlx.checkpoint import layout, safetensors
+
+read = safetensors.read_header
+
+def counted(path):
+    opened[path.name] += 1
+    return read(path)
+
+layout.read_header = counted
+from gptoss_mlx import load
+
+load("demo")
+print(json.dumps(opened))
+"""
 
 
-def allow(patch: pytest.MonkeyPatch, gigabytes: float) -> None:
-    """Let a program use so much."""
-    for module in (model_choice, device):
-        patch.setattr(module, "memory_limit_bytes", lambda: int(gigabytes * GB))
+def machine(gigabytes: float) -> Machine:
+    """One that computes in bf16, and lets a program use so much."""
+    return Machine(
+        "Apple M4", "gpu", "bfloat16", int(1.5 * gigabytes * GB), int(gigabytes * GB)
+    )
 
 
 def put(patch: pytest.MonkeyPatch, *names: str) -> None:
@@ -39,57 +62,70 @@ def put(patch: pytest.MonkeyPatch, *names: str) -> None:
     ("gigabytes", "chosen"), [(96, "120b-q8"), (24, "20b-q8"), (14, "20b-q8")]
 )
 def test_the_best_that_fits_is_chosen(
-    limit: pytest.MonkeyPatch, gigabytes: float, chosen: str
+    monkeypatch: pytest.MonkeyPatch, gigabytes: float, chosen: str
 ) -> None:
     """The larger model, where there is room for it."""
-    put(limit, "120b-q8", "20b-exact", "20b-q8")
-    allow(limit, gigabytes)
-    model, reason = best_model()
+    put(monkeypatch, "120b-q8", "20b-exact", "20b-q8")
+    model, reason = best_model(machine(gigabytes))
 
     assert model is not None
     assert (model.name, reason) == (chosen, "")
 
 
 def test_a_recipe_that_fits_is_better_than_one_that_does_not(
-    limit: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Although the other is preferred where both fit."""
-    put(limit, "20b-exact", "20b-q8")
-    limit.setattr(store, "_PREFERRED", ("exact", "q8"))
-    allow(limit, 14)
-    model, _ = best_model()
+    put(monkeypatch, "20b-exact", "20b-q8")
+    monkeypatch.setattr(store, "_PREFERRED", ("exact", "q8"))
+    model, _ = best_model(machine(14))
 
     assert model is not None
     assert model.name == "20b-q8"
 
 
-def test_none_that_fits_is_said_with_its_numbers(limit: pytest.MonkeyPatch) -> None:
+def test_none_that_fits_is_said_with_its_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     """The demo opens instead, and the line says how to try the model all the same."""
-    put(limit, "20b-q8")
-    allow(limit, 10.7)
-    said: list[str] = []
-    limit.setattr(model_choice, "demo_folder", lambda say: "demo")
-    needed = plan_for("20b", "q8").total_bytes / GB
+    put(monkeypatch, "20b-q8")
+    needed = plan_for("20b", "q8", machine(10.7)).total_bytes / GB
 
-    assert best_model()[0] is None
-    assert model_folder(None, said.append) == "demo"  # type: ignore[comparison-overlap]
-    assert said == [
+    assert best_model(machine(10.7)) == (
+        None,
         f"20b-q8 needs {needed:.1f} GB, and a program may use 10.7 GB here: to try it all "
-        "the same, name it. The demo model answers, a miniature."
-    ]
+        "the same, name it. The demo model answers, a miniature.",
+    )
 
 
-def test_where_none_is_the_command_to_get_one_is_said(limit: pytest.MonkeyPatch) -> None:
-    """One line, and the demo model opens."""
-    put(limit)
-    said: list[str] = []
-    limit.setattr(model_choice, "demo_folder", lambda say: "demo")
-    model_folder(None, said.append)
+def test_where_none_is_the_command_to_get_one_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In one line."""
+    put(monkeypatch)
 
-    assert said == [
+    assert best_model(machine(24)) == (
+        None,
         "No gpt-oss model is here yet: gptoss-mlx download 20b. "
-        "The demo model answers, a miniature."
-    ]
+        "The demo model answers, a miniature.",
+    )
+
+
+def test_a_value_takes_what_its_type_takes() -> None:
+    """Two bytes in bf16; in float32 four, so that a model needs more."""
+    wide = Machine("cpu", "cpu", "float32", 24 * GB, 14 * GB)
+
+    assert (machine(14).value_bytes, wide.value_bytes) == (2, 4)
+    assert (
+        plan_for("20b", "q8", wide).total_bytes
+        > plan_for("20b", "q8", machine(14)).total_bytes
+    )
+
+
+def test_where_no_model_is_named_and_none_is_here_the_demo_opens() -> None:
+    """The first line says why."""
+    said: list[str] = []
+
+    assert open_model(None, said.append).folder == store.models_folder() / "demo"
+    assert said[0].startswith("No gpt-oss model is here yet: gptoss-mlx download 20b.")
 
 
 @pytest.mark.parametrize(
@@ -97,14 +133,13 @@ def test_where_none_is_the_command_to_get_one_is_said(limit: pytest.MonkeyPatch)
     [(96, "120b", ("fits", "fits")), (20, "20b", ("not", "fits")), (8, None, ("not",) * 2)],
 )
 def test_the_offer_is_what_this_machine_can_hold(
-    limit: pytest.MonkeyPatch, gigabytes: float, size: str | None, fits: tuple[str, ...]
+    gigabytes: float, size: str | None, fits: tuple[str, ...]
 ) -> None:
     """Both models with what they need, and the larger one that fits."""
-    put(limit)
-    allow(limit, gigabytes)
-    made = first_model.make_offer()
+    made = first_model.make_offer(machine(gigabytes))
 
     assert made.size == size
+    assert made.lines[0].startswith("Apple M4 has ")
     assert f"may use {gigabytes:.1f} GB" in made.lines[0]
     for line, name, word in zip(made.lines[1:], ("120b", "20b"), fits, strict=True):
         assert line.startswith(f"gpt-oss-{name} needs ")
@@ -129,3 +164,16 @@ def test_a_machine_without_a_network_is_not_offered_one(
     monkeypatch.setenv("HF_HUB_OFFLINE", offline)
 
     assert first_model.may_have_network() is expected
+
+
+def test_loading_a_model_reads_each_file_s_description_once() -> None:
+    """config.json and the header of each shard, by our own reader."""
+    open_model("demo", print)  # So that it is not unpacked below.
+    counted = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True
+    )
+    opened = json.loads(counted.stdout)
+
+    assert opened.pop("config.json") == 1
+    assert opened
+    assert set(opened.values()) == {1}

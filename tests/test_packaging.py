@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
 import time
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import gptoss_mlx
@@ -63,6 +65,40 @@ def test_every_package_has_an_init() -> None:
 def test_the_version_is_the_same_in_code_and_metadata() -> None:
     """``gptoss_mlx.__version__`` is what pip shows."""
     assert gptoss_mlx.__version__ == PYPROJECT["project"]["version"]
+
+
+def test_what_is_imported_is_declared() -> None:
+    """Every third-party import has its package in ``dependencies``, and each is used."""
+    declared = {
+        canonical(re.split(r"[^\w.-]", entry)[0])
+        for entry in PYPROJECT["project"]["dependencies"]
+    }
+    provided = packages_distributions()
+    used = {
+        top: {canonical(name) for name in provided.get(top, [])} & declared
+        for top in third_party_imports()
+    }
+
+    assert [top for top, packages in used.items() if not packages] == []
+    assert set().union(*used.values()) == declared
+
+
+def third_party_imports() -> set[str]:
+    """The top-level modules that the product imports, wherever in a file."""
+    found: set[str] = set()
+    for top in ("gptoss_mlx", "convert"):
+        for file in (ROOT / top).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Import):
+                    found |= {alias.name.partition(".")[0] for alias in node.names}
+                elif isinstance(node, ast.ImportFrom) and not node.level:
+                    found.add(str(node.module).partition(".")[0])
+    return found - {"gptoss_mlx"} - sys.stdlib_module_names
+
+
+def canonical(name: str) -> str:
+    """A package's name as the index compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def test_help_imports_nothing_heavy() -> None:

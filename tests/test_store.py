@@ -140,14 +140,26 @@ def test_a_broken_model(folder: Path, file: str, content: str | None, problem: s
 
 @pytest.mark.parametrize(
     "files",
-    [[], {"x": 3}, {"../x": {"bytes": 1}}, {"x": {"bytes": "1"}}, {"\0": {}}],
+    [
+        [],
+        {"x": 3},
+        {"../x": {"bytes": 1, "sha256": "0" * 64}},
+        {"x": {"bytes": "1", "sha256": "0" * 64}},
+        {"\0": {}},
+        {"x" * 300: {"bytes": 1, "sha256": "0" * 64}},
+        {"\ud800": {"bytes": 1, "sha256": "0" * 64}},
+    ],
 )
 def test_a_manifest_of_nonsense(folder: Path, files: object) -> None:
-    """Listing the store survives it."""
+    """That model is broken; the others are listed and found."""
     model = put(folder, "odd")
+    put(folder, "whole")
     (model / "manifest.json").write_text(json.dumps({"files": files, "recipe": []}))
+    odd, whole = store.models()
 
-    assert [model.name for model in store.models()] == ["odd"]
+    assert odd.problem is not None
+    assert whole.ready
+    assert store.resolve("whole") == folder / "whole"
 
 
 def test_a_name_in_the_store(folder: Path) -> None:
@@ -241,9 +253,9 @@ def test_a_path_in_the_users_home(
 def test_a_name_that_is_not_there(folder: Path) -> None:
     """Close ones are named; without any, the command that lists them."""
     with pytest.raises(ModelNotFoundError) as caught:
-        store.resolve("gpt-oss-20b")
+        store.resolve("nothing")
     assert str(caught.value) == (
-        f"'gpt-oss-20b' must be a folder or a model in {folder} but is neither."
+        f"'nothing' must be a folder or a model in {folder} but is neither."
     )
     assert caught.value.hint == "See which models are here: gptoss-mlx models"
 
@@ -251,6 +263,39 @@ def test_a_name_that_is_not_there(folder: Path) -> None:
     with pytest.raises(ModelNotFoundError) as caught:
         store.resolve("gpt-oss-102b-q8")
     assert caught.value.hint == "Name one that is here: gpt-oss-120b-q8"
+
+
+NAMES_OF_20B = ["20b", "20B", "gpt-oss-20b", "openai/gpt-oss-20b", "OpenAI/GPT-OSS-20B"]
+
+
+@pytest.mark.parametrize("name", NAMES_OF_20B)
+def test_a_released_model_that_is_not_there(folder: Path, name: str) -> None:
+    """The hint is what downloads it, whatever else is here."""
+    put(folder, "gpt-oss-120b-q8")
+    with pytest.raises(ModelNotFoundError) as caught:
+        store.resolve(name)
+
+    assert caught.value.hint == "Download it: gptoss-mlx download 20b"
+
+
+@pytest.mark.parametrize("name", NAMES_OF_20B)
+def test_a_released_model_by_any_of_its_names(folder: Path, name: str) -> None:
+    """The short one, the long one and the repository's, in any case."""
+    put(folder, "gpt-oss-120b-q8")
+    put(folder, "gpt-oss-20b-exact", recipe="exact")
+
+    assert store.resolve(name) == folder / "gpt-oss-20b-exact"
+
+
+def test_a_folder_that_is_called_like_a_repository(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A path that is there is taken as it is."""
+    put(folder, "gpt-oss-20b-q8")
+    (tmp_path / "openai" / "gpt-oss-20b").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+
+    assert store.resolve("openai/gpt-oss-20b") == Path("openai/gpt-oss-20b")
 
 
 def test_a_name_whose_model_is_unfinished(folder: Path) -> None:

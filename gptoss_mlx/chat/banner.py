@@ -6,7 +6,7 @@ import mlx.core as mx
 
 from gptoss_mlx.demo.folder import DEMO
 from gptoss_mlx.demo.questions import TOUR
-from gptoss_mlx.device import memory_limit_bytes
+from gptoss_mlx.device import Machine
 from gptoss_mlx.harmony.messages import Effort
 from gptoss_mlx.llm import LLM
 
@@ -19,19 +19,20 @@ QUESTIONS: tuple[str, ...] = (
 )
 
 
-def banner_lines(llm: LLM, effort: Effort) -> list[str]:
+def banner_lines(llm: LLM, effort: Effort, machine: Machine) -> list[str]:
     """Say which model it is, what it takes, and what one might ask.
 
     Args:
         llm: The model, loaded.
         effort: How long it is to reason.
+        machine: Where it runs.
     """
     name = llm.folder.name
     questions = QUESTIONS
     if name == DEMO:
         name = "The demo model, a miniature"
         questions = tuple(turn.question for turn in TOUR[:3])
-    used, limit = mx.get_active_memory() / 1e9, memory_limit_bytes() / 1e9
+    used, limit = mx.get_active_memory() / 1e9, machine.limit_bytes / 1e9
     return [
         f"{name} · memory {used:.1f} of {limit:.1f} GB · effort {effort}",
         f"You might ask: {' · '.join(questions)}",

@@ -15,6 +15,8 @@ from gptoss_mlx.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gptoss_mlx.llm import LLM
 
 __all__ = ["chat"]
@@ -50,13 +52,20 @@ def chat(
     from gptoss_mlx.chat.banner import banner_lines
     from gptoss_mlx.chat.pipe import answer_lines
     from gptoss_mlx.chat.terminal import chat_in_terminal
-    from gptoss_mlx.cli.first_model import choose_model
+    from gptoss_mlx.cli.download import download_model
+    from gptoss_mlx.cli.first_model import can_offer, choose_model
+    from gptoss_mlx.device import this_machine
     from gptoss_mlx.llm import load
 
     say = functools.partial(typer.echo, err=True)
-    model = choose_model() if model is None else model
+    machine = this_machine()
+    chosen: str | Path
+    if model is None:
+        chosen = choose_model(machine, download_model, may_offer=can_offer())
+    else:
+        chosen = model
     with Console(stderr=True).status("Loading the model"):
-        llm = load(model, say=say)
+        llm = load(chosen, say=say)
     conversation = llm.conversation(
         effort=effort, instructions=system, temperature=temperature, seed=seed
     )
@@ -64,7 +73,7 @@ def chat(
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     if sys.stdin.isatty() and sys.stdout.isatty():
-        banner = banner_lines(llm, effort)
+        banner = banner_lines(llm, effort, machine)
         chat_in_terminal(conversation, banner=banner, show_reasoning=show_reasoning)
         return
     lines = (line.decode(errors="replace") for line in sys.stdin.buffer)

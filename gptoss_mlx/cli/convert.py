@@ -44,11 +44,10 @@ def convert(
     def say(sentence: str) -> None:
         typer.echo(sentence, err=True)
 
-    folder = destination if destination is not None else _in_store(source, recipe)
     try:
         with byte_progress("Converting") as progress:
             conversion = convert_checkpoint(
-                source, folder, recipe=recipe, progress=progress, notice=say
+                source, destination, recipe=recipe, progress=progress, notice=say
             )
     except KeyboardInterrupt:
         command = ["gptoss-mlx", "convert", str(source)]
@@ -57,20 +56,3 @@ def convert(
         say(f"Stopped. To continue: {shlex.join(command)}")
         raise
     typer.echo(conversion.folder)
-
-
-def _in_store(source: Path, recipe: str) -> Path:
-    from gptoss_mlx.checkpoint.layout import check_folder
-    from gptoss_mlx.config_json import read_config
-    from gptoss_mlx.store import model_size, models_folder
-
-    check_folder(source)
-    config = read_config(source)
-    size = model_size(config.num_hidden_layers, config.num_local_experts)
-    root = source.resolve()
-    if root.name == "original":
-        root = root.parent
-    name = f"gpt-oss-{size}" if size else root.name
-    if not size and root.parent.name == "snapshots":  # in the Hugging Face cache
-        name = root.parent.parent.name.rpartition("--")[2]
-    return models_folder() / f"{name}-{recipe}"

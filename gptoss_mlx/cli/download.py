@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-__all__ = ["download", "download_and_convert"]
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["download", "download_model"]
 
 
 def download(
@@ -28,40 +31,19 @@ def download(
 
     Example: gptoss-mlx download 20b
     """
-    typer.echo(download_and_convert(model, recipe))
+    typer.echo(download_model(model, recipe))
 
 
-def download_and_convert(model: str, recipe: str) -> str:
-    """Do what the command does; return the converted model's folder."""
-    import os
+def download_model(model: str, recipe: str) -> Path:
+    """Do what the command does, told on stderr; return the converted model's folder."""
+    from functools import partial
 
-    # Read where huggingface_hub is imported: nobody is told more than what is fetched.
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from gptoss_mlx.cli.progress import byte_progress
-    from gptoss_mlx.convert.pipeline import convert_checkpoint
-    from gptoss_mlx.sharing.download import check_release, fetch_release, find_release
-    from gptoss_mlx.store import models_folder
+    from gptoss_mlx.sharing.get import get_model
 
-    release = find_release(model)
-    folder = models_folder() / f"{release.repository.rpartition('/')[2]}-{recipe}"
-
-    def say(sentence: str) -> None:
-        typer.echo(sentence, err=True)
-
-    if folder.exists():
-        say("It is here already.")
-        return str(folder)
+    say = partial(typer.echo, err=True)
     try:
-        say(f"Downloading {release.repository}, {release.nbytes / 1e9:.1f} GB.")
-        source = fetch_release(release)
-        with byte_progress("Checking") as progress:
-            check_release(source, release, progress=progress)
-        with byte_progress("Converting") as progress:
-            conversion = convert_checkpoint(
-                source, folder, recipe=recipe, progress=progress, notice=say
-            )
+        return get_model(model, recipe, say=say, step=byte_progress)
     except KeyboardInterrupt:
         say(f"Stopped. To continue: gptoss-mlx download {model} --recipe {recipe}")
         raise
-    say(f"The download itself may go: {source.parents[1]}")
-    return str(conversion.folder)

@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from gptoss_mlx.device import Machine
     from gptoss_mlx.model.footprint import Footprint
 
-__all__ = ["Offer", "choose_model", "make_offer", "may_have_network"]
+__all__ = ["Offer", "can_offer", "choose_model", "make_offer", "may_have_network"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,51 +32,63 @@ class Offer:
     nbytes: int
 
 
-def choose_model() -> str | None:
-    """Offer the download to somebody at a terminal who has no model yet.
+def choose_model(
+    machine: Machine, download: Callable[[str, str], Path], *, may_offer: bool
+) -> str | Path:
+    """Choose the best model that is here; without one, offer the download.
+
+    Args:
+        machine: Where it is to run.
+        download: Called with a size and a recipe, and gives the model's folder.
+        may_offer: Whether there is somebody to ask, and perhaps a network.
 
     Returns:
-        What to load: None for the best model that is here, or else ``demo``.
+        What to load: a model's folder, or ``demo``.
     """
+    from gptoss_mlx.convert.recipes import DEFAULT_RECIPE
     from gptoss_mlx.demo.folder import DEMO
     from gptoss_mlx.model_choice import best_model
 
-    model, _ = best_model()
-    if model is not None or not _at_terminal() or not may_have_network():
-        return None
-    offer = make_offer()
-    for line in offer.lines:
+    model, reason = best_model(machine)
+    if model is not None:
+        return model.path
+    offer = make_offer(machine) if may_offer else None
+    for line in offer.lines if offer else ():
         typer.echo(line, err=True)
-    if offer.size is None:
-        return None
+    if offer is None or offer.size is None:
+        typer.echo(reason, err=True)
+        return DEMO
     typer.echo("The demo model is here at once: a miniature that knows a little.", err=True)
     question = f"Download gpt-oss-{offer.size} now ({offer.nbytes / 1e9:.1f} GB)?"
     if not typer.confirm(question, default=False, err=True):
         return DEMO
-    from gptoss_mlx.cli.download import download_and_convert
+    return download(offer.size, DEFAULT_RECIPE)
+
+
+def make_offer(machine: Machine) -> Offer:
+    """Say what fits a machine, the larger model first."""
     from gptoss_mlx.convert.recipes import DEFAULT_RECIPE
-
-    return download_and_convert(offer.size, DEFAULT_RECIPE)
-
-
-def make_offer() -> Offer:
-    """Say what fits this machine, the larger model first."""
-    from gptoss_mlx.convert.recipes import DEFAULT_RECIPE
-    from gptoss_mlx.device import device_name, memory_bytes, memory_limit_bytes
     from gptoss_mlx.model_choice import plan_for
     from gptoss_mlx.sharing.releases import RELEASES
 
     lines = [
-        f"{device_name()} has {memory_bytes() / 1e9:.1f} GB, of which a program may use "
-        f"{memory_limit_bytes() / 1e9:.1f} GB. No gpt-oss model is here yet."
+        f"{machine.device} has {machine.memory_bytes / 1e9:.1f} GB, of which a program may "
+        f"use {machine.limit_bytes / 1e9:.1f} GB. No gpt-oss model is here yet."
     ]
     best = None
     for size in sorted(RELEASES):  # 120b before 20b
-        plan = plan_for(size, DEFAULT_RECIPE)
+        plan = plan_for(size, DEFAULT_RECIPE, machine)
         lines.append(_line(size, plan))
         if plan.fits and best is None:
             best = size
     return Offer(best, tuple(lines), RELEASES[best].nbytes if best else 0)
+
+
+def can_offer() -> bool:
+    """Tell whether somebody is at the terminal, and there may be a network."""
+    import sys
+
+    return sys.stdin.isatty() and sys.stderr.isatty() and may_have_network()
 
 
 def may_have_network() -> bool:
@@ -99,9 +115,3 @@ def _line(size: str, plan: Footprint) -> str:
     if not plan.fits:
         return f"{needs}: it does not fit."
     return f"{needs}: it fits, with up to {plan.longest_context_tokens:,} tokens."
-
-
-def _at_terminal() -> bool:
-    import sys
-
-    return sys.stdin.isatty() and sys.stderr.isatty()

@@ -31,7 +31,7 @@ def list_models(as_json: JsonOpt = False) -> None:
         return
     if not found:
         typer.echo(f"No models in {models_folder()} yet.", err=True)
-        typer.echo("Hint: Convert one: gptoss-mlx convert SRC", err=True)
+        typer.echo("Hint: Download one: gptoss-mlx download 20b", err=True)
         return
     table = [("NAME", "MODEL", "RECIPE", "BYTES", "STATE"), *map(_row, found)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]

@@ -7,18 +7,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gptoss_mlx import store
-from gptoss_mlx.checkpoint.folder import open_checkpoint
+from gptoss_mlx.checkpoint.folder import Checkpoint, open_checkpoint
 from gptoss_mlx.demo.package import DEMO_SHA256, unpack_demo
 from gptoss_mlx.errors import (
     CheckpointError,
     ConfigError,
     GptOssError,
     StorageError,
+    VerifyError,
     storage_errors,
 )
-from gptoss_mlx.files import read_json_object
+from gptoss_mlx.manifest import read_summary
 
-__all__ = ["DEMO", "demo_folder"]
+__all__ = ["DEMO", "open_demo"]
 
 DEMO = "demo"
 
@@ -27,8 +28,8 @@ SOURCE_PREFIX = "gptoss-mlx-demo-"
 SOURCE = SOURCE_PREFIX + DEMO_SHA256[:16]
 
 
-def demo_folder(say: Callable[[str], None]) -> Path:
-    """Return the demo model's folder; unpack and convert it if it is not there.
+def open_demo(say: Callable[[str], None]) -> Checkpoint:
+    """Open the demo model; unpack and convert it first if it is not there.
 
     A demo that an older version of the package made, or that was damaged since, is
     replaced. A folder of that name which the package did not make is left alone.
@@ -40,16 +41,15 @@ def demo_folder(say: Callable[[str], None]) -> Path:
     """
     folder = store.models_folder() / DEMO
     with storage_errors(folder):
-        if folder.exists() and not _is_replaceable(folder):
-            _check_foreign(folder)
-            return folder
+        if (checkpoint := _open_there(folder)) is not None:
+            return checkpoint
         say("Unpacking the demo model, which takes a few seconds once.")
         folder.parent.mkdir(parents=True, exist_ok=True)
         # On the same disk, so that a finished model moves into place at once.
         with tempfile.TemporaryDirectory(prefix=".demo-", dir=folder.parent) as scratch:
             _build(Path(scratch))
             _move_into_place(Path(scratch), folder)
-    return folder
+    return open_checkpoint(folder)
 
 
 def _build(scratch: Path) -> None:
@@ -61,40 +61,46 @@ def _build(scratch: Path) -> None:
 
 
 def _move_into_place(scratch: Path, folder: Path) -> None:
-    if folder.exists() and _is_replaceable(folder):
+    if folder.exists() and _open_there(folder) is None:
         folder.rename(scratch / "stale")
     try:
         (scratch / DEMO).rename(folder)
     except OSError:
         # Another process was quicker. What it made is as good.
-        if not folder.is_dir() or _is_replaceable(folder):
+        if _open_there(folder) is None:
             raise
 
 
-def _is_replaceable(folder: Path) -> bool:
-    """Tell whether the package made this folder, and can no longer use it."""
-    if folder.is_dir() and not any(folder.iterdir()):
-        return True
+def _open_there(folder: Path) -> Checkpoint | None:
+    """Open what is there.
+
+    Returns:
+        None where nothing is, or what the package made and can no longer use.
+
+    Raises:
+        GptOssError: The package did not make it, and it cannot be opened.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return None
+    made_from = _made_from(folder)
+    ours = made_from.startswith(SOURCE_PREFIX)
+    if ours and made_from != SOURCE:
+        return None
     try:
-        source = str(read_json_object(folder / "manifest.json")["source"]["folder"])
-    except (ConfigError, StorageError, KeyError, TypeError):
-        return False
-    if not source.startswith(SOURCE_PREFIX):
-        return False
-    return source != SOURCE or not _opens(folder)
-
-
-def _opens(folder: Path) -> bool:
-    try:
-        open_checkpoint(folder)
-    except GptOssError:
-        return False
-    return True
-
-
-def _check_foreign(folder: Path) -> None:
-    try:
-        open_checkpoint(folder)
-    except (CheckpointError, ConfigError) as error:
-        error.hint = f"Move that folder away, and the demo model is made again: {folder}"
+        return open_checkpoint(folder)
+    except GptOssError as error:
+        if ours:
+            return None
+        if isinstance(error, CheckpointError | ConfigError):
+            error.hint = (
+                f"Move that folder away, and the demo model is made again: {folder}"
+            )
         raise
+
+
+def _made_from(folder: Path) -> str:
+    try:
+        summary = read_summary(folder)
+    except (VerifyError, StorageError):
+        return ""
+    return summary.folder or "" if summary else ""

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import mlx.core as mx
 
 from gptoss_mlx.conversation.turn import Usage
-from gptoss_mlx.demo.folder import demo_folder
+from gptoss_mlx.demo.folder import open_demo
 from gptoss_mlx.demo.questions import TOUR
 from gptoss_mlx.device import compute_dtype
-from gptoss_mlx.doctor.machine import inspect_machine
+from gptoss_mlx.doctor.inspection import inspect_machine
 from gptoss_mlx.doctor.report import Report, TourAnswer
 from gptoss_mlx.doctor.selftest import check_logits
 from gptoss_mlx.llm import load
@@ -27,14 +27,14 @@ def examine(say: Callable[[str], None]) -> Report:
     Raises:
         GptOssError: The demo model cannot be unpacked or loaded.
     """
-    folder = demo_folder(say)
+    checkpoint = open_demo(say)
     mx.reset_peak_memory()
     # float32 shows what is right; the type that the device computes in shows that it runs.
     dtypes = dict.fromkeys((mx.float32, compute_dtype()))
-    logits = tuple(check_logits(folder, dtype) for dtype in dtypes)
+    logits = tuple(check_logits(checkpoint, dtype) for dtype in dtypes)
     tour: list[TourAnswer] = []
     spent: list[Usage] = []
-    llm = load(folder)
+    llm = load(checkpoint.folder)
     for question in TOUR:
         answer = llm.ask(question.question)
         passed = question.expected in answer.text
@@ -42,7 +42,7 @@ def examine(say: Callable[[str], None]) -> Report:
         spent.append(answer.usage)
     seconds = sum(usage.decode_s for usage in spent)
     return Report(
-        machine=inspect_machine(),
+        inspection=inspect_machine(),
         logits=logits,
         tour=tuple(tour),
         peak_bytes=mx.get_peak_memory(),

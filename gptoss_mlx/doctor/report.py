@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from gptoss_mlx.doctor.machine import Machine
+from gptoss_mlx.doctor.inspection import Inspection
 from gptoss_mlx.doctor.selftest import LogitsCheck
 
 __all__ = ["Report", "TourAnswer"]
@@ -34,7 +34,7 @@ class Report:
         tokens_per_s: Decoded by the demo model.
     """
 
-    machine: Machine
+    inspection: Inspection
     logits: tuple[LogitsCheck, ...]
     tour: tuple[TourAnswer, ...]
     peak_bytes: int
@@ -64,20 +64,23 @@ class Report:
 
     def rows(self) -> Iterator[tuple[str, str]]:
         """Give what was found in the order in which it is read."""
-        m = self.machine
-        yield "gptoss-mlx", f"{m.version}, Python {m.python}, {m.system}"
+        found = self.inspection
+        m = found.machine
+        yield "gptoss-mlx", f"{found.version}, Python {found.python}, {found.system}"
         yield "device", f"{m.device} ({m.kind}), computes in {m.dtype}"
         yield (
             "memory",
             f"{m.memory_bytes / 1e9:.1f} GB, "
             f"of which a program may use {m.limit_bytes / 1e9:.1f} GB",
         )
-        yield "disk", f"{m.free_bytes / 1e9:.1f} GB free at {m.home}"
+        yield "disk", f"{found.free_bytes / 1e9:.1f} GB free at {found.home}"
         yield (
             "packages",
-            ", ".join(f"{name} {found or 'absent'}" for name, found in m.versions.items()),
+            ", ".join(
+                f"{name} {which or 'absent'}" for name, which in found.versions.items()
+            ),
         )
-        states = [f"{name} ({state})" for name, state in m.models.items()]
+        states = [f"{name} ({state})" for name, state in found.models.items()]
         yield "models", ", ".join(states) or "none yet"
         for check in self.logits:
             yield (

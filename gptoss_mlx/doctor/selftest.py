@@ -9,13 +9,13 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from importlib import resources
-from pathlib import Path
 from typing import NamedTuple
 
 import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
+from gptoss_mlx.checkpoint.folder import Checkpoint
 from gptoss_mlx.errors import DataError
 from gptoss_mlx.model.loading import load_model
 
@@ -54,11 +54,11 @@ class LogitsCheck:
         return self.difference <= self.bound
 
 
-def check_logits(folder: Path, dtype: mx.Dtype) -> LogitsCheck:
+def check_logits(checkpoint: Checkpoint, dtype: mx.Dtype) -> LogitsCheck:
     """Compute the logits of a fixed text, and compare them.
 
     Args:
-        folder: The demo model, converted.
+        checkpoint: The demo model, converted.
         dtype: What to compute in.
 
     Raises:
@@ -66,7 +66,7 @@ def check_logits(folder: Path, dtype: mx.Dtype) -> LogitsCheck:
         GptOssError: As ``load_model``.
     """
     tokens, positions, ids, golden = _read_golden()
-    model = load_model(folder, dtype=dtype)
+    model = load_model(checkpoint, dtype=dtype)
     begun = time.perf_counter()
     hidden = model.model(mx.array(tokens[None]))[:, mx.array(positions)]
     logits = np.array(model.lm_head(hidden)[0].astype(mx.float32))  # (P, V)

@@ -7,6 +7,7 @@ does not do is to compare the sha256 of what arrived with what was released.
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from gptoss_mlx.errors import (
     storage_errors,
 )
 from gptoss_mlx.sharing.releases import RELEASES, Release
+from gptoss_mlx.store import released_size
 
 __all__ = ["Progress", "check_release", "fetch_release", "find_release"]
 
@@ -37,13 +39,13 @@ def find_release(name: str) -> Release:
     Raises:
         UnsupportedModelError: It is neither of the two models.
     """
-    for size, release in RELEASES.items():
-        if name.lower() in (size, f"gpt-oss-{size}", release.repository):
-            return release
-    raise UnsupportedModelError(
-        f"A model to download must be 20b or 120b but is {name!r}.",
-        hint="Download the smaller one: gptoss-mlx download 20b",
-    )
+    size = released_size(name)
+    if size is None:
+        raise UnsupportedModelError(
+            f"A model to download must be 20b or 120b but is {name!r}.",
+            hint="Download the smaller one: gptoss-mlx download 20b",
+        )
+    return RELEASES[size]
 
 
 def fetch_release(release: Release, *, endpoint: str | None = None) -> Path:
@@ -61,6 +63,8 @@ def fetch_release(release: Release, *, endpoint: str | None = None) -> Path:
         DownloadError: The Hub cannot be reached.
         NoSpaceError: The disk is too small for what is missing.
     """
+    # Read where huggingface_hub is imported: nobody is told more than what is fetched.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     import httpx2
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import DryRunError, HfHubHTTPError

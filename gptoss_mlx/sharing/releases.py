@@ -26,6 +26,11 @@ class Release:
     shards: Mapping[str, tuple[int, str]]
 
     @property
+    def name(self) -> str:
+        """The repository's, without its owner."""
+        return self.repository.rpartition("/")[2]
+
+    @property
     def nbytes(self) -> int:
         """Bytes of all shards."""
         return sum(nbytes for nbytes, _ in self.shards.values())

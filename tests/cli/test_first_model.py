@@ -4,20 +4,20 @@ from pathlib import Path
 
 import pytest
 
-from gptoss_mlx import device, model_choice
-from gptoss_mlx.cli import download, first_model
+from gptoss_mlx import store
+from gptoss_mlx.cli.first_model import choose_model
+from gptoss_mlx.device import Machine
 from gptoss_mlx.store import StoredModel
 
+GB = 1_000_000_000
+MACHINE = Machine("Apple M4", "gpu", "bfloat16", 32 * GB, 24 * GB)
+SMALL = Machine("Apple M1", "gpu", "bfloat16", 8 * GB, 4 * GB)
 
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """A terminal with a network, on a machine for gpt-oss-20b that has no model yet."""
-    monkeypatch.setattr(first_model, "_at_terminal", lambda: True)
-    monkeypatch.setattr(first_model, "may_have_network", lambda: True)
-    monkeypatch.setattr(model_choice, "best_model", lambda: (None, ""))
-    for module in (model_choice, device):
-        monkeypatch.setattr(module, "memory_limit_bytes", lambda: 24_000_000_000)
-    return monkeypatch
+
+@pytest.fixture(autouse=True)
+def empty_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No model is here yet."""
+    monkeypatch.setenv("GPTOSS_MLX_HOME", str(tmp_path))
 
 
 def answer(patch: pytest.MonkeyPatch, yes: bool) -> list[str]:
@@ -33,13 +33,18 @@ def answer(patch: pytest.MonkeyPatch, yes: bool) -> list[str]:
     return asked
 
 
+def never(model: str, recipe: str) -> Path:
+    """What downloads where nothing is to be downloaded."""
+    raise AssertionError
+
+
 def test_a_user_without_a_model_is_offered_one(
-    terminal: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What fits is said on stderr; no is the default, and opens the demo model."""
-    asked = answer(terminal, False)
+    asked = answer(monkeypatch, False)
 
-    assert first_model.choose_model() == "demo"
+    assert choose_model(MACHINE, never, may_offer=True) == "demo"
     assert asked == ["Download gpt-oss-20b now (13.8 GB)?"]
     told = capsys.readouterr()
     assert told.out == ""
@@ -47,47 +52,59 @@ def test_a_user_without_a_model_is_offered_one(
     assert "The demo model is here at once" in told.err
 
 
-def test_yes_downloads_and_opens_it(terminal: pytest.MonkeyPatch) -> None:
+def test_yes_downloads_and_opens_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """By the default recipe."""
-    answer(terminal, True)
+    answer(monkeypatch, True)
     wanted: list[tuple[str, str]] = []
 
-    def pretend(model: str, recipe: str) -> str:
+    def download(model: str, recipe: str) -> Path:
         wanted.append((model, recipe))
-        return "folder"
+        return Path("folder")
 
-    terminal.setattr(download, "download_and_convert", pretend)
-
-    assert first_model.choose_model() == "folder"
+    assert choose_model(MACHINE, download, may_offer=True) == Path("folder")
     assert wanted == [("20b", "q8")]
 
 
 def test_where_neither_fits_nothing_is_asked(
-    terminal: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The numbers are said all the same."""
-    asked = answer(terminal, True)
-    for module in (model_choice, device):
-        terminal.setattr(module, "memory_limit_bytes", lambda: 4_000_000_000)
+    asked = answer(monkeypatch, True)
 
-    assert first_model.choose_model() is None
+    assert choose_model(SMALL, never, may_offer=True) == "demo"
     assert asked == []
     assert capsys.readouterr().err.count("does not fit") == 2
 
 
-@pytest.mark.parametrize("missing", ["terminal", "network", "need"])
-def test_nothing_is_offered_where_it_is_of_no_use(
-    terminal: pytest.MonkeyPatch, missing: str
+def test_without_a_terminal_or_a_network_nothing_is_offered(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No terminal to answer at, no network, or a model that is here already."""
-    asked = answer(terminal, True)
-    if missing == "terminal":
-        terminal.setattr(first_model, "_at_terminal", lambda: False)
-    if missing == "network":
-        terminal.setattr(first_model, "may_have_network", lambda: False)
-    if missing == "need":
-        here = StoredModel("gpt-oss-20b-q8", Path("there"))
-        terminal.setattr(model_choice, "best_model", lambda: (here, ""))
+    """The demo model opens, and stderr says why, and how to get another."""
+    asked = answer(monkeypatch, True)
 
-    assert first_model.choose_model() is None
+    assert choose_model(MACHINE, never, may_offer=False) == "demo"
     assert asked == []
+    assert capsys.readouterr().err == (
+        "No gpt-oss model is here yet: gptoss-mlx download 20b. "
+        "The demo model answers, a miniature.\n"
+    )
+
+
+def test_a_model_that_is_here_is_opened(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is asked, nothing is said, and the store is listed once."""
+    listed: list[str] = []
+    here = StoredModel("gpt-oss-20b-q8", Path("there"), recipe="q8", size="20b")
+
+    def models() -> list[StoredModel]:
+        listed.append("once")
+        return [here]
+
+    monkeypatch.setattr(store, "models", models)
+    asked = answer(monkeypatch, True)
+
+    assert choose_model(MACHINE, never, may_offer=True) == Path("there")
+    assert asked == []
+    assert capsys.readouterr().err == ""
+    assert listed == ["once"]

@@ -82,7 +82,7 @@ def test_an_empty_store(
     assert captured.out == ""
     assert captured.err == (
         f"No models in {tmp_path / 'models'} yet.\n"
-        "Hint: Convert one: gptoss-mlx convert SRC\n"
+        "Hint: Download one: gptoss-mlx download 20b\n"
     )
 
     assert run(monkeypatch, "--json") == 0

@@ -8,7 +8,8 @@ import pytest
 
 from gptoss_mlx.checkpoint.folder import open_checkpoint
 from gptoss_mlx.convert.pipeline import convert_checkpoint
-from gptoss_mlx.convert.provenance import Provenance, provenance_of
+from gptoss_mlx.convert.provenance import provenance_of
+from gptoss_mlx.manifest import Provenance
 
 REVISION = "6cee5e81ee83917806bbde320786a8fb61efebee"
 

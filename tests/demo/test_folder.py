@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from tiny_checkpoint import write_tiny_checkpoint
 
 from gptoss_mlx.convert.verify import verify_checkpoint
 from gptoss_mlx.demo import folder as demo
-from gptoss_mlx.demo.folder import demo_folder
+from gptoss_mlx.demo.folder import open_demo
 from gptoss_mlx.errors import DataError, ModelNotFoundError, NoCheckpointError
-from gptoss_mlx.model_choice import model_folder
+from gptoss_mlx.model_choice import open_model
 
 
 @pytest.fixture
@@ -30,9 +32,10 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         manifest = {"source": {"folder": source.name}}
         (destination / "manifest.json").write_text(json.dumps(manifest))
 
-    def opens(folder: Path) -> None:
+    def opens(folder: Path) -> SimpleNamespace:
         if (folder / "damage").exists():
             raise NoCheckpointError("damaged")
+        return SimpleNamespace(folder=folder)
 
     monkeypatch.setattr(demo, "open_checkpoint", opens)
     monkeypatch.setattr(demo, "unpack_demo", unpacked.append)
@@ -54,12 +57,12 @@ def make_demo(home: Path, source: str | None) -> Path:
 def test_the_demo_is_converted_like_any_model(own_home: Path) -> None:
     """What comes out verifies; it is made once, and nothing else is left behind."""
     said: list[str] = []
-    folder = model_folder("demo", said.append)
+    folder = open_model("demo", said.append).folder
     made = folder.stat().st_ino
 
     assert verify_checkpoint(folder).tensors > 0
     assert len(said) <= 1
-    assert model_folder("demo", said.append).stat().st_ino == made
+    assert open_model("demo", said.append).folder.stat().st_ino == made
     assert len(said) <= 1
     assert [path.name for path in folder.parent.iterdir() if "demo" in path.name] == [
         "demo"
@@ -69,8 +72,8 @@ def test_the_demo_is_converted_like_any_model(own_home: Path) -> None:
 def test_making_the_demo_is_said_once(home: Path, built: list[Path]) -> None:
     """It takes more than a second; the second time it is there."""
     said: list[str] = []
-    demo_folder(said.append)
-    demo_folder(said.append)
+    open_demo(said.append)
+    open_demo(said.append)
 
     assert len(said) == len(built) == 1
 
@@ -79,7 +82,7 @@ def test_a_demo_of_an_older_package_is_replaced(home: Path, built: list[Path]) -
     """Its manifest names another demo than the one in the package."""
     folder = make_demo(home, demo.SOURCE_PREFIX + "0123")
 
-    assert demo_folder(print) == folder
+    assert open_demo(print).folder == folder
     assert len(built) == 1
     assert not (folder / "old").exists()
     assert list(folder.parent.iterdir()) == [folder]
@@ -92,7 +95,7 @@ def test_a_folder_of_the_user_is_left_alone(
     """A model that the package did not make may have that name too."""
     folder = make_demo(home, source)
 
-    assert demo_folder(print) == folder
+    assert open_demo(print).folder == folder
     assert built == []
     assert (folder / "old").exists()
 
@@ -102,7 +105,7 @@ def test_a_damaged_demo_is_made_again(home: Path, built: list[Path]) -> None:
     folder = make_demo(home, demo.SOURCE)
     (folder / "damage").write_text("")
 
-    assert demo_folder(print) == folder
+    assert open_demo(print).folder == folder
     assert len(built) == 1
     assert not (folder / "damage").exists()
 
@@ -111,7 +114,7 @@ def test_an_empty_demo_folder_is_filled(home: Path, built: list[Path]) -> None:
     """Nothing is lost with it."""
     (home / "models" / "demo").mkdir(parents=True)
 
-    assert (demo_folder(print) / "manifest.json").exists()
+    assert (open_demo(print).folder / "manifest.json").exists()
     assert len(built) == 1
 
 
@@ -121,7 +124,7 @@ def test_a_damaged_folder_of_the_user_is_left_alone(home: Path, built: list[Path
     (folder / "damage").write_text("")
 
     with pytest.raises(NoCheckpointError) as caught:
-        demo_folder(print)
+        open_demo(print)
     assert caught.value.hint == (
         f"Move that folder away, and the demo model is made again: {folder}"
     )
@@ -140,7 +143,7 @@ def test_a_quicker_process_wins(
 
     monkeypatch.setattr(demo, "_build", slowly)
 
-    assert (demo_folder(print) / "old").exists()
+    assert (open_demo(print).folder / "old").exists()
 
 
 def test_nothing_is_left_of_a_demo_that_cannot_be_made(
@@ -154,13 +157,14 @@ def test_nothing_is_left_of_a_demo_that_cannot_be_made(
 
     monkeypatch.setattr(demo, "unpack_demo", fail)
     with pytest.raises(DataError):
-        demo_folder(print)
+        open_demo(print)
 
     assert list((home / "models").iterdir()) == []
 
 
 def test_other_names_are_the_store_s(home: Path) -> None:
     """A folder is found by its path, and nothing by a name that is not there."""
-    assert model_folder(str(home), print) == home
+    write_tiny_checkpoint(home)
+    assert open_model(str(home), print).folder == home
     with pytest.raises(ModelNotFoundError):
-        model_folder("20b", print)
+        open_model("20b", print)

@@ -2,30 +2,27 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
 
 import mlx.core as mx
 import pytest
 from evidence import Note
 
-from gptoss_mlx.demo.folder import demo_folder
+from gptoss_mlx.checkpoint.folder import Checkpoint
+from gptoss_mlx.demo.folder import open_demo
+from gptoss_mlx.device import Machine
 from gptoss_mlx.doctor import selftest
-from gptoss_mlx.doctor.machine import Machine, inspect_machine
+from gptoss_mlx.doctor.inspection import Inspection, inspect_machine
 from gptoss_mlx.doctor.report import Report, TourAnswer
 from gptoss_mlx.doctor.selftest import LogitsCheck, check_logits
 from gptoss_mlx.errors import DataError
 from gptoss_mlx.model.loading import load_model
 from gptoss_mlx.model.transformer import Model
 
-MACHINE = Machine(
+INSPECTION = Inspection(
     version="0.1.0",
     system="Darwin 25.1.0 arm64",
     python="3.12.1",
-    device="Apple M4",
-    kind="gpu",
-    dtype="bfloat16",
-    memory_bytes=17_179_869_184,
-    limit_bytes=12_713_115_648,
+    machine=Machine("Apple M4", "gpu", "bfloat16", 17_179_869_184, 12_713_115_648),
     home="/Users/ada/.gptoss-mlx",
     free_bytes=100_000_000_000,
     versions={"mlx": "0.32.4", "mlx-lm": None},
@@ -33,25 +30,26 @@ MACHINE = Machine(
 )
 RIGHT = LogitsCheck("float32", 1e-5, 1e-3, 8, 8, 900.0)
 REPORT = Report(
-    MACHINE, (RIGHT,), (TourAnswer("What | now?", "This\nand that.", True),), 10**8, 90.0
+    INSPECTION, (RIGHT,), (TourAnswer("What | now?", "This\nand that.", True),), 10**8, 90.0
 )
 
 
 def test_the_machine_is_told_as_it_is() -> None:
     """Numbers that a machine has, and versions of what is installed."""
-    machine = inspect_machine()
+    found = inspect_machine()
+    machine = found.machine
 
     assert 0 < machine.limit_bytes <= machine.memory_bytes
     assert machine.kind == (
         "gpu" if mx.default_device().type == mx.DeviceType.gpu else "cpu"
     )
-    assert machine.versions["mlx"] is not None
-    assert machine.free_bytes > 0
+    assert found.versions["mlx"] is not None
+    assert found.free_bytes > 0
 
 
 def test_the_demo_s_logits_are_the_reference_s(note: Note) -> None:
     """In float32, at every position of a text that is longer than a window."""
-    check = check_logits(demo_folder(print), mx.float32)
+    check = check_logits(open_demo(print), mx.float32)
 
     note("demo_logits", check.difference)
     assert check.passed
@@ -62,14 +60,14 @@ def test_the_demo_s_logits_are_the_reference_s(note: Note) -> None:
 def test_a_model_that_is_wrong_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """One bias that is left out is far out of bounds."""
 
-    def without_a_bias(folder: Path, dtype: mx.Dtype) -> Model:
-        model = load_model(folder, dtype=dtype)
+    def without_a_bias(checkpoint: Checkpoint, dtype: mx.Dtype) -> Model:
+        model = load_model(checkpoint, dtype=dtype)
         bias = model.layers[1].self_attn.o_proj.bias
         model.layers[1].self_attn.o_proj.bias = mx.zeros_like(bias)
         return model
 
     monkeypatch.setattr(selftest, "load_model", without_a_bias)
-    assert not check_logits(demo_folder(print), mx.float32).passed
+    assert not check_logits(open_demo(print), mx.float32).passed
 
 
 def test_golden_logits_that_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,7 +75,7 @@ def test_golden_logits_that_are_missing(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(selftest, "GOLDEN", "nothing.npz")
 
     with pytest.raises(DataError, match="must hold golden logits but does not"):
-        check_logits(demo_folder(print), mx.float32)
+        check_logits(open_demo(print), mx.float32)
 
 
 def test_the_report_for_people() -> None:
@@ -108,7 +106,7 @@ def test_the_report_for_a_program() -> None:
     told = json.loads(json.dumps(REPORT.json()))
 
     assert told["passed"] is True
-    assert told["machine"]["limit_bytes"] == 12_713_115_648
+    assert told["inspection"]["machine"]["limit_bytes"] == 12_713_115_648
     assert told["logits"][0]["difference"] == 1e-5
     assert told["tour"][0]["answer"] == "This\nand that."
 

@@ -11,7 +11,6 @@ from folders import read_bytes
 from golden import Case, tokens_of
 from tiny_checkpoint import write_split_folder, write_tiny_checkpoint
 
-import gptoss_mlx
 from gptoss_mlx import load_model
 from gptoss_mlx.checkpoint.folder import open_checkpoint
 from gptoss_mlx.device import compute_dtype
@@ -71,14 +70,6 @@ def test_a_folder_quantized_by_mlx_lm(bits: int, tmp_path: Path) -> None:
 
     assert mx.allclose(ours(tokens), plain(tokens), rtol=0, atol=1e-4)
     assert type(ours.layers[0].mlp.router).__name__ == "QuantizedLinear"
-
-
-def test_load_model_is_exported_without_importing_mlx_first() -> None:
-    """The package's public names are these."""
-    assert gptoss_mlx.load_model is load_model
-    assert gptoss_mlx.__all__ == ["__version__", "load", "load_model"]
-    with pytest.raises(AttributeError, match="no attribute 'missing'"):
-        _ = gptoss_mlx.missing
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:

@@ -1,15 +1,10 @@
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
+from local_hub import Hub
 
 from gptoss_mlx.errors import DownloadError, NoSpaceError, UnsupportedModelError
 from gptoss_mlx.sharing.download import (
@@ -20,84 +15,19 @@ from gptoss_mlx.sharing.download import (
 )
 from gptoss_mlx.sharing.releases import RELEASES, Release
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-
-
-class Hub(NamedTuple):
-    """A stand-in on localhost that speaks as much of the Hub's API as is asked for.
-
-    Attributes:
-        files: What the repository holds, by path.
-        asked: The paths that were fetched, in order.
-    """
-
-    address: str
-    files: dict[str, bytes]
-    asked: list[str]
-
-    def release(self) -> Release:
-        """The release that these files are, as they are now."""
-        shards = {
-            name: (len(data), hashlib.sha256(data).hexdigest())
-            for name, data in self.files.items()
-            if name.endswith(".safetensors") and "/" not in name
-        }
-        return Release("openai/gpt-oss-tiny", COMMIT, shards)
-
 
 @pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """A Hub with one small repository, and an empty cache."""
-    files = {
-        "config.json": b"{}",
-        "model-00000-of-00001.safetensors": bytes(range(256)) * 40,
-        "original/model.safetensors": b"the same again",
-        "metal/model.bin": b"and again",
-    }
-    asked: list[str] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            pass
-
-        def do_HEAD(self) -> None:
-            self.answer(send=False)
-
-        def do_GET(self) -> None:
-            self.answer(send=True)
-
-        def answer(self, *, send: bool) -> None:
-            if "/tree/" in self.path:
-                self.reply(json.dumps([entry(*item) for item in files.items()]).encode())
-                return
-            _, found, name = self.path.partition(f"/resolve/{COMMIT}/")
-            if not found or name not in files:
-                self.send_error(404)
-                return
-            if send:
-                asked.append(name)
-            self.reply(files[name], send=send, etag=blob_id(files[name]))
-
-        def reply(self, data: bytes, *, send: bool = True, etag: str = "") -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(data)))
-            self.send_header("X-Repo-Commit", COMMIT)
-            self.send_header("ETag", f'"{etag}"')
-            self.end_headers()
-            if send:
-                self.wfile.write(data)
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    constants = "huggingface_hub.constants"
-    monkeypatch.setattr(f"{constants}.HF_HUB_CACHE", str(tmp_path / "cache"))
-    # It would ask the real Hub for a list of coding agents, to name one in its requests.
-    monkeypatch.setattr(f"{constants}.HF_HUB_DISABLE_TELEMETRY", True)
-    yield Hub(f"http://127.0.0.1:{server.server_port}", files, asked)
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def hub(local_hub: Hub) -> Hub:
+    """A Hub with one small repository."""
+    local_hub.files.update(
+        {
+            "config.json": b"{}",
+            "model-00000-of-00001.safetensors": bytes(range(256)) * 40,
+            "original/model.safetensors": b"the same again",
+            "metal/model.bin": b"and again",
+        }
+    )
+    return local_hub
 
 
 def download(hub: Hub, release: Release, progress: Progress | None = None) -> Path:
@@ -105,16 +35,6 @@ def download(hub: Hub, release: Release, progress: Progress | None = None) -> Pa
     folder = fetch_release(release, endpoint=hub.address)
     check_release(folder, release, progress=progress)
     return folder
-
-
-def blob_id(data: bytes) -> str:
-    """The name that the Hub gives to a file's content."""
-    return hashlib.sha1(data, usedforsecurity=False).hexdigest()
-
-
-def entry(path: str, data: bytes) -> dict[str, object]:
-    """A file as the Hub lists it."""
-    return {"type": "file", "path": path, "size": len(data), "oid": blob_id(data)}
 
 
 def test_a_release_is_fetched_and_checked(hub: Hub) -> None:

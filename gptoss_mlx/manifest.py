@@ -5,21 +5,46 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from gptoss_mlx.errors import ConfigError, VerifyError, storage_errors
-from gptoss_mlx.files import read_json_object
+from gptoss_mlx.errors import ConfigError, VerifyError
+from gptoss_mlx.files import has_file, read_json_object
 
-from .provenance import Provenance
-
-__all__ = ["MANIFEST", "FileEntry", "Manifest", "TensorEntry", "read_manifest"]
+__all__ = [
+    "MANIFEST",
+    "FileEntry",
+    "Manifest",
+    "ManifestSummary",
+    "Provenance",
+    "TensorEntry",
+    "read_manifest",
+    "read_summary",
+]
 
 MANIFEST = "manifest.json"
 FORMAT = 1
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a checkpoint comes from.
+
+    Attributes:
+        layout: ``huggingface`` or ``original``.
+        repository: On the Hugging Face Hub, if known.
+        revision: Commit of the repository, if known.
+        folder: Name of the folder it was read from, without the path to it.
+    """
+
+    layout: str
+    repository: str | None
+    revision: str | None
+    folder: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +101,21 @@ class Manifest:
         return json.dumps(keys, indent=1).encode() + b"\n"
 
 
+@dataclass(frozen=True, slots=True)
+class ManifestSummary:
+    """What a manifest says besides its tensors.
+
+    Attributes:
+        folder: Name of the folder that the model was made from; None if it is not said.
+        recipe: Name of the recipe it was made by; None likewise.
+        files: Every file but the manifest, by name.
+    """
+
+    folder: str | None
+    recipe: str | None
+    files: Mapping[str, FileEntry]
+
+
 def read_manifest(folder: Path) -> Manifest:
     """Read ``folder``'s manifest, and believe none of it unchecked.
 
@@ -84,23 +124,55 @@ def read_manifest(folder: Path) -> Manifest:
         StorageError: It cannot be read.
     """
     path = folder / MANIFEST
-    with storage_errors(path):
-        if not path.is_file():
-            raise VerifyError(
-                f"{folder} must have a {MANIFEST} but has none.",
-                hint="Name a folder that gptoss-mlx convert has written.",
-            )
-    try:
-        keys = read_json_object(path)
-    except ConfigError as error:
-        raise VerifyError(str(error)) from error
+    if not has_file(path):
+        raise VerifyError(
+            f"{folder} must have a {MANIFEST} but has none.",
+            hint="Name a folder that gptoss-mlx convert has written.",
+        )
+    keys = _read(path)
     if keys.get("format") != FORMAT:
         raise VerifyError(
             f"{path}: format must be {FORMAT} but is {str(keys.get('format'))[:40]}.",
             hint="Upgrade gptoss-mlx: another version has written this folder.",
         )
-    try:
+    with _manifest_errors(path):
         return _parse(keys)
+
+
+def read_summary(folder: Path) -> ManifestSummary | None:
+    """Read what the store needs of ``folder``'s manifest; None if there is no manifest.
+
+    Of another format, or without some of the keys, it is read as far as it goes.
+
+    Raises:
+        VerifyError: It is no JSON object, or its files are no files of the folder.
+        StorageError: It cannot be read.
+    """
+    path = folder / MANIFEST
+    if not has_file(path):
+        return None
+    keys = _read(path)
+    source, recipe = keys.get("source"), keys.get("recipe")
+    made_from = source.get("folder") if isinstance(source, dict) else None
+    with _manifest_errors(path):
+        return ManifestSummary(
+            made_from if isinstance(made_from, str) else None,
+            recipe if isinstance(recipe, str) else None,
+            _parse_files(keys.get("files", {})),
+        )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return read_json_object(path)
+    except ConfigError as error:
+        raise VerifyError(str(error)) from error
+
+
+@contextmanager
+def _manifest_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise VerifyError(
             f"{path}: must be as gptoss-mlx convert writes it but is not: {error!r}."
@@ -109,10 +181,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 def _parse(keys: Mapping[str, Any]) -> Manifest:
     source = {key: keys["source"][key] for key in Provenance.__slots__}
-    files = {
-        _file_name(name): FileEntry(_count(entry["bytes"]), _digest(entry["sha256"]))
-        for name, entry in keys["files"].items()
-    }
+    files = _parse_files(keys["files"])
     tensors = {
         name: TensorEntry(
             _file_name(entry["file"]),
@@ -127,6 +196,13 @@ def _parse(keys: Mapping[str, Any]) -> Manifest:
             raise ValueError(f"{name!r} is in {tensor.file!r}, which files lack")
     made_by = {str(name): str(version) for name, version in keys["made_by"].items()}
     return Manifest(Provenance(**source), str(keys["recipe"]), made_by, files, tensors)
+
+
+def _parse_files(entries: Any) -> dict[str, FileEntry]:
+    return {
+        _file_name(name): FileEntry(_count(entry["bytes"]), _digest(entry["sha256"]))
+        for name, entry in entries.items()
+    }
 
 
 def _file_name(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""What the machine is: device, memory, disk, versions, models."""
+"""What an issue has to say of its machine: device, memory, disk, versions, models."""
 
 from __future__ import annotations
 
@@ -9,31 +9,21 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from gptoss_mlx import __version__, store
-from gptoss_mlx.device import (
-    compute_dtype,
-    device_kind,
-    device_name,
-    memory_bytes,
-    memory_limit_bytes,
-)
+from gptoss_mlx.device import Machine, this_machine
 from gptoss_mlx.errors import storage_errors
 
-__all__ = ["PACKAGES", "Machine", "inspect_machine"]
+__all__ = ["PACKAGES", "Inspection", "inspect_machine"]
 
 PACKAGES = ("mlx", "numpy", "tiktoken", "huggingface_hub", "rich", "typer", "mlx-lm")
 """Whose versions a report tells; the last is needed by none of the commands."""
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class Inspection:
     """What an issue has to say of the machine that it happened on.
 
     Attributes:
-        device: As MLX calls it.
-        kind: ``gpu`` or ``cpu``.
-        dtype: What is computed in.
-        memory_bytes: Of the machine.
-        limit_bytes: What a program may use of it at once.
+        version: Of gptoss-mlx.
         home: Where models are kept.
         free_bytes: Of the disk there.
         versions: By package; None for one that is not installed.
@@ -43,33 +33,25 @@ class Machine:
     version: str
     system: str
     python: str
-    device: str
-    kind: str
-    dtype: str
-    memory_bytes: int
-    limit_bytes: int
+    machine: Machine
     home: str
     free_bytes: int
     versions: dict[str, str | None]
     models: dict[str, str]
 
 
-def inspect_machine() -> Machine:
+def inspect_machine() -> Inspection:
     """Look at the machine. Nothing is loaded, and nothing is asked of a network.
 
     Raises:
         StorageError: The store cannot be looked at.
     """
     home = store.home()
-    return Machine(
+    return Inspection(
         version=__version__,
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=platform.python_version(),
-        device=device_name(),
-        kind=device_kind(),
-        dtype=str(compute_dtype()).removeprefix("mlx.core."),
-        memory_bytes=memory_bytes(),
-        limit_bytes=memory_limit_bytes(),
+        machine=this_machine(),
         home=str(home),
         free_bytes=_free_bytes(home),
         versions={name: _version(name) for name in PACKAGES},

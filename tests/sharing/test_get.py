@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import mlx.core as mx
+import pytest
+from local_hub import Hub
+from tiny_checkpoint import write_tiny_checkpoint
+
+from gptoss_mlx.convert.verify import verify_checkpoint
+from gptoss_mlx.errors import ConvertError, DownloadError, UnsupportedModelError
+from gptoss_mlx.model.loading import load_model
+from gptoss_mlx.sharing.download import Progress
+from gptoss_mlx.sharing.get import get_model
+
+
+@pytest.fixture
+def hub(local_hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    """A Hub with a tiny model as OpenAI releases them, and a machine without models."""
+    monkeypatch.setenv("GPTOSS_MLX_HOME", str(tmp_path / "home"))
+    released = tmp_path / "released"
+    write_tiny_checkpoint(released)
+    for path in released.rglob("*"):
+        if path.is_file():
+            local_hub.files[str(path.relative_to(released))] = path.read_bytes()
+    return local_hub
+
+
+def test_a_model_is_downloaded_checked_and_converted(hub: Hub, tmp_path: Path) -> None:
+    """Into the store, where it verifies and loads; each step tells how far it is."""
+    said: list[str] = []
+    steps: dict[str, list[tuple[int, int]]] = {}
+
+    @contextmanager
+    def step(task: str) -> Iterator[Progress]:
+        heard = steps.setdefault(task, [])
+        yield lambda done, total: heard.append((done, total))
+
+    folder = get_model(
+        hub.release(), "exact", say=said.append, step=step, endpoint=hub.address
+    )
+
+    assert folder == tmp_path / "home" / "models" / "gpt-oss-tiny-exact"
+    snapshot = next((tmp_path / "cache").glob("models--*/snapshots/*"))
+    report = verify_checkpoint(folder, snapshot)
+    assert report.identical == report.tensors > 0
+    assert load_model(folder)(mx.array([[1, 2, 3]])).shape[:2] == (1, 3)
+    assert list(steps) == ["Checking", "Converting"]
+    assert all(heard[-1][0] == heard[-1][1] > 0 for heard in steps.values())
+    assert said[0] == "Downloading openai/gpt-oss-tiny, 0.0 GB."
+    assert said[-1] == f"The download itself may go: {snapshot.parents[1]}"
+
+
+def test_a_model_that_is_here_is_left_as_it_is(hub: Hub) -> None:
+    """The second time nothing is asked for, and that is said."""
+    folder = get_model(hub.release(), endpoint=hub.address)
+    hub.asked.clear()
+    said: list[str] = []
+
+    assert folder.name == "gpt-oss-tiny-q8"
+    assert get_model(hub.release(), say=said.append, endpoint=hub.address) == folder
+    assert hub.asked == []
+    assert said == ["It is here already."]
+
+
+def test_a_shard_that_is_not_the_released_one_is_not_converted(
+    hub: Hub, tmp_path: Path
+) -> None:
+    """Nothing is in the store."""
+    release = hub.release()
+    name = next(iter(release.shards))
+    hub.files[name] = hub.files[name][:-1] + b"\0"
+    assert hashlib.sha256(hub.files[name]).hexdigest() != release.shards[name][1]
+
+    with pytest.raises(DownloadError, match="must have sha256"):
+        get_model(release, endpoint=hub.address)
+    assert not (tmp_path / "home").exists()
+
+
+def test_what_cannot_be_had_is_refused_before_anything_is_fetched(hub: Hub) -> None:
+    """A model that nobody released, or a recipe that there is not."""
+    with pytest.raises(UnsupportedModelError):
+        get_model("llama", endpoint=hub.address)
+    with pytest.raises(ConvertError):
+        get_model(hub.release(), "q5", endpoint=hub.address)
+    assert hub.asked == []
