@@ -63,8 +63,9 @@ class LLM:
 
         Args:
             messages: What was said so far: harmony messages, or mappings with ``role`` and
-                ``content`` as OpenAI's API has them. A ``system`` mapping is instructions.
-                A system ``Message`` in front is left as it is; else one is made.
+                ``content`` as OpenAI's API has them; calls and results as
+                ``Answer.messages`` has them. A ``system`` mapping is instructions. A
+                system ``Message`` in front is left as it is; else one is made.
             effort: How long to reason; medium unless a system ``Message`` says otherwise.
             instructions: What is elsewhere called the system prompt.
             tools: What the model may call, and is told of. They serve one conversation.

@@ -10,13 +10,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Literal
 
-from gptoss_mlx.conversation.turn import (
-    EndReason,
-    ToolCall,
-    TurnEnd,
-    TurnEvent,
-    Usage,
-)
+from gptoss_mlx.conversation.turn import EndReason, ToolCall, TurnEnd, TurnEvent
+from gptoss_mlx.conversation.usage import Usage
 from gptoss_mlx.harmony.messages import Message
 from gptoss_mlx.harmony.parse import Delta
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from gptoss_mlx.conversation.headerless import has_header, is_headerless
 from gptoss_mlx.harmony.messages import CHANNELS, ROLES, Message
-from gptoss_mlx.harmony.parse import CALL, END, MESSAGE, Delta, ParsedMessage
+from gptoss_mlx.harmony.parse import CALL, MESSAGE, Delta, ParsedMessage
 from gptoss_mlx.tools.tool import FUNCTIONS
 
 __all__ = [
@@ -16,8 +17,6 @@ __all__ = [
     "assistant_deltas",
     "begun_messages",
     "first_call",
-    "has_header",
-    "is_headerless",
     "repeats_calls",
     "result_message",
     "speaks_for_others",
@@ -82,25 +81,6 @@ def begun_messages(messages: Sequence[ParsedMessage]) -> list[ParsedMessage]:
         else parsed
         for i, parsed in enumerate(begun)
     ]
-
-
-def has_header(messages: Sequence[ParsedMessage]) -> bool:
-    """Tell whether one of the assistant's messages has a header."""
-    return any(
-        parsed.message.role == "assistant" and MESSAGE in parsed.tokens
-        for parsed in messages
-    )
-
-
-def is_headerless(parsed: ParsedMessage) -> bool:
-    """Tell whether a message is text alone, ended by ``<|end|>``."""
-    message = parsed.message
-    return (
-        parsed.end == END
-        and MESSAGE not in parsed.tokens
-        and message.channel is None
-        and message.recipient is None
-    )
 
 
 def _cut_in_header(parsed: ParsedMessage) -> bool:

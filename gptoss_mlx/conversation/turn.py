@@ -6,7 +6,6 @@ in ``final``.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -19,13 +18,13 @@ from gptoss_mlx.conversation.calls import (
     assistant_deltas,
     begun_messages,
     first_call,
-    has_header,
-    is_headerless,
     repeats_calls,
     result_message,
     speaks_for_others,
 )
+from gptoss_mlx.conversation.headerless import HeaderlessText
 from gptoss_mlx.conversation.repetition import RepetitionDetector
+from gptoss_mlx.conversation.usage import Clock, Usage
 from gptoss_mlx.errors import ToolError
 from gptoss_mlx.generation.request import Progress, Request, TokenSource
 from gptoss_mlx.generation.sampling import Sampling
@@ -43,7 +42,6 @@ __all__ = [
     "ToolResult",
     "TurnEnd",
     "TurnEvent",
-    "Usage",
     "run_turn",
 ]
 
@@ -56,44 +54,6 @@ MAX_REFUSALS = 3
 EndReason = Literal["stop", "length", "context", "repetition", "calls"]
 """Why a turn ended: the model was done, ``max_tokens`` are out, the context is full, it
 repeated itself, or it called tools without end."""
-
-
-@dataclass(slots=True)
-class Usage:
-    """What a turn took.
-
-    Attributes:
-        prompt_tokens: Those of the first prompt.
-        cached_tokens: How many of these were not read again.
-        generated_tokens: All that the model wrote, structure included.
-        reasoning_tokens: How many of these were ``analysis``.
-        context_tokens: Prompt and answer at the end of the turn.
-        calls: Those that were looked at: not one too many, nor the same again.
-        prefill_s: Seconds until the first token, in every step of the turn.
-        decode_s: Seconds for the later tokens, without the tools' own.
-        later_tokens: Those that came in ``decode_s``.
-    """
-
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    generated_tokens: int = 0
-    reasoning_tokens: int = 0
-    context_tokens: int = 0
-    calls: int = 0
-    prefill_s: float = 0.0
-    decode_s: float = 0.0
-    later_tokens: int = 0
-
-    @property
-    def prefill_tokens_per_s(self) -> float:
-        """How quickly what was new in the first prompt was read; 0 if nothing was."""
-        new = self.prompt_tokens - self.cached_tokens
-        return new / self.prefill_s if self.prefill_s > 0 else 0.0
-
-    @property
-    def tokens_per_s(self) -> float:
-        """How quickly tokens come, once the prompt is read; 0 if none did."""
-        return self.later_tokens / self.decode_s if self.decode_s > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,9 +206,9 @@ class _Turn:
                 return "length", None
         parser = StreamParser(self.tokenizer)
         detector = RepetitionDetector()
-        headerless = _Headerless()
+        headerless = HeaderlessText()
         reason: EndReason | None = None
-        clock = _Clock()
+        clock = Clock()
         generation = self.source(self._request(prompt, left))
         self.requests += 1
         try:
@@ -372,62 +332,8 @@ class _Turn:
             self.messages.append(Message("assistant", "", channel="final"))
 
 
-class _Headerless:
-    """Holds back text without a header until it is known what it is.
-
-    It is reasoning if a message with a header follows, and else the answer.
-    """
-
-    def __init__(self) -> None:
-        self._held: list[tuple[Delta, bool]] = []  # and whether it has no header
-
-    def push(self, deltas: list[Delta], messages: Sequence[ParsedMessage]) -> list[Delta]:
-        """Take what a token has added; return what is known of it.
-
-        Args:
-            deltas: The assistant's new pieces.
-            messages: Those that are whole, one that has just ended included.
-        """
-        headerless = bool(messages) and is_headerless(messages[-1])
-        new = [(d, headerless and d.index == len(messages) - 1) for d in deltas]
-        if not self._held and not any(lacks for _, lacks in new):
-            return deltas
-        # A piece of a message that is not whole yet has its header behind it.
-        headed = any(d.index == len(messages) for d in deltas) or has_header(messages[-1:])
-        self._held += new
-        if not headed:
-            return []
-        held, self._held = self._held, []
-        return [replace(d, channel="analysis") if lacks else d for d, lacks in held]
-
-    def finish(self) -> list[Delta]:
-        """Return what is left: no header follows."""
-        held, self._held = self._held, []
-        return [delta for delta, _ in held]
-
-
 def _result(call: Message, text: str) -> Message:
     return result_message(call.recipient, text, channel=call.channel)
-
-
-class _Clock:
-    """Times the tokens of one step of a turn."""
-
-    def __init__(self) -> None:
-        self.tokens = 0
-        self._begun = self._first = self._last = time.perf_counter()
-
-    def tick(self) -> None:
-        self._last = time.perf_counter()
-        if not self.tokens:
-            self._first = self._last
-        self.tokens += 1
-
-    def stop(self, usage: Usage) -> None:
-        usage.generated_tokens += self.tokens
-        usage.later_tokens += max(self.tokens - 1, 0)
-        usage.prefill_s += self._first - self._begun
-        usage.decode_s += self._last - self._first
 
 
 def _names(tools: Sequence[Tool]) -> list[str]:

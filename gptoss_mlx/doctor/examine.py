@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import mlx.core as mx
 
-from gptoss_mlx.conversation.turn import Usage
+from gptoss_mlx.conversation.usage import Usage
 from gptoss_mlx.demo.folder import open_demo
 from gptoss_mlx.demo.questions import TOUR
 from gptoss_mlx.device import compute_dtype

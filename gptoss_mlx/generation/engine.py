@@ -14,7 +14,6 @@ import numpy as np
 from gptoss_mlx.errors import ContextError
 from gptoss_mlx.generation.prompt_cache import LanguageModel, PromptCache
 from gptoss_mlx.generation.request import GeneratedToken, Generation, Progress, Request
-from gptoss_mlx.generation.sampling import make_logits_processors, make_sampler
 from gptoss_mlx.generation.stops import FinishReason, StopDetector
 from gptoss_mlx.model.cache import CHUNK_TOKENS
 
@@ -179,18 +178,8 @@ class _Draw:
     """Draws a token from hidden states, and queues the work."""
 
     def __init__(self, model: LanguageModel, request: Request) -> None:
-        sampling = request.sampling
-        self._sampler = make_sampler(
-            sampling.temperature,
-            sampling.top_p,
-            top_k=sampling.top_k,
-            min_p=sampling.min_p,
-            seed=sampling.seed,
-        )
-        self._processors = [
-            *make_logits_processors(repetition_penalty=sampling.repetition_penalty),
-            *request.processors,
-        ]
+        self._sampler = request.sampling.sampler()
+        self._processors = [*request.sampling.processors(), *request.processors]
         self._grammar = request.grammar
         self._logprobs = request.logprobs
         self._model = model

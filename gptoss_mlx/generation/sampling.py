@@ -56,6 +56,28 @@ class Sampling:
     repetition_penalty: float = 1.0
     seed: int | None = None
 
+    def sampler(self) -> Sampler:
+        """Make the function that draws.
+
+        Raises:
+            ValueError: A number is out of its range.
+        """
+        return make_sampler(
+            self.temperature,
+            self.top_p,
+            top_k=self.top_k,
+            min_p=self.min_p,
+            seed=self.seed,
+        )
+
+    def processors(self) -> list[LogitsProcessor]:
+        """Make the functions that change logits before.
+
+        Raises:
+            ValueError: A number is out of its range.
+        """
+        return make_logits_processors(repetition_penalty=self.repetition_penalty)
+
 
 def make_sampler(
     temperature: float = 1.0,

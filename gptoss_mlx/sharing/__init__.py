@@ -1,1 +1,1 @@
-"""Checkpoints from elsewhere, and to elsewhere."""
+"""Checkpoints from elsewhere."""

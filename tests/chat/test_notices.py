@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from gptoss_mlx.chat.notices import ContextNotice
-from gptoss_mlx.conversation.turn import Usage
+from gptoss_mlx.conversation.usage import Usage
 
 
 def said(notice: ContextNotice, used: int) -> str | None:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -128,3 +130,29 @@ def test_a_seed_repeats_an_answer() -> None:
 
     assert first == again
     assert first != other
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+)
+def test_a_signal_while_the_prompt_is_read_ends_it_at_once(
+    number: signal.Signals, status: int
+) -> None:
+    """It does not wait for the chunk that is being computed."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "gptoss_mlx", "ask", "--model", "demo"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        assert process.stdin is not None
+        process.stdin.write(b"The sea is wide. " * 8_000)
+        process.stdin.close()
+        time.sleep(4)  # It is loaded, and reads for much longer.
+        assert process.poll() is None
+        began = time.monotonic()
+        process.send_signal(number)
+        assert process.wait() == status
+        ended_s = time.monotonic() - began
+
+    assert ended_s < 0.5

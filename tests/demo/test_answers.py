@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from gptoss_mlx.conversation.conversation import Conversation
 from gptoss_mlx.errors import ContextError, UnsupportedModelError
 from gptoss_mlx.generation.model_source import load_source
 from gptoss_mlx.generation.request import Request
+from gptoss_mlx.harmony.messages import Message
 from gptoss_mlx.llm import LLM, load
 
 SOURCE = Path(__file__).parents[2] / "examples" / "demo_dialogues.json"
@@ -79,6 +81,29 @@ def test_the_demo_holds_a_conversation(demo: LLM) -> None:
     known = dict(KNOWN)
 
     assert answers(demo, *questions) == [*(known[q] for q in questions[:2]), UNKNOWN]
+
+
+@pytest.mark.slow
+def test_four_threads_get_the_demo_s_answers(demo: LLM) -> None:
+    """Each its own, whole or streamed, while others leave their streams half read."""
+    asked = KNOWN[:4]
+    wrong: list[str] = []
+
+    def ask(question: str, expected: str) -> None:
+        left = demo.stream([Message("user", question)])
+        next(left)
+        streamed = demo.stream([Message("user", question)])
+        text = "".join(piece.text for piece in streamed if piece.channel == "final")
+        if not expected == text == demo.ask(question).text:
+            wrong.append(question)
+
+    threads = [threading.Thread(target=ask, args=known) for known in asked]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert wrong == []
 
 
 def test_a_prompt_that_leaves_no_room_is_refused(demo: LLM) -> None:
