@@ -107,7 +107,8 @@ class ThreadedGeneration:
         self.cached_tokens = 0
         self._request = request
         self._lock = threading.Lock()
-        self._asked = False
+        self._asked = False  # and not answered yet
+        self._begun = False
         self._ended = False
         self._post = _thread.post  # a finalizer may run when modules are gone
         self._job = _Job(lane)
@@ -128,7 +129,7 @@ class ThreadedGeneration:
             if self._ended:
                 raise StopIteration
             if not self._asked:  # Else an earlier wait was interrupted.
-                self._asked = True
+                self._asked = self._begun = True
                 self._post(_Ask(self._job, threading.get_ident()))
             while isinstance(reply := self._wait(), _Progress):
                 if self._request.progress is not None:
@@ -148,14 +149,14 @@ class ThreadedGeneration:
     def close(self) -> None:
         """Stop. What is being computed ends by itself; nobody waits for it."""
         self._ended = True
-        if not self._job.closed:
+        if self._begun and not self._job.closed:
             self._job.closed = True
             self._post(_Close(self._job))
 
     def __del__(self) -> None:
         """Stop, where nobody has."""
         # A queue's put may be called from a finalizer; a lock may not be taken there.
-        if hasattr(self, "_job") and self._job.generation is not None:
+        if hasattr(self, "_job"):
             self.close()
 
     def _wait(self) -> _Progress | GeneratedToken | BaseException | _End:
