@@ -23,6 +23,7 @@
   - DataError
   - CacheError
     + SavedCacheError
+  - GenerationClosedError
   - ContextError
   - HarmonyError
   - ToolError
@@ -51,6 +52,7 @@ __all__ = [
     "DataError",
     "DestinationExistsError",
     "DownloadError",
+    "GenerationClosedError",
     "GptOssError",
     "HarmonyError",
     "MissingFileError",
@@ -240,6 +242,12 @@ class CacheError(GptOssError):
     """A cache was asked to go back further, or hold more, than it can."""
 
     hint = "Start from a new cache: model.make_cache()"
+
+
+class GenerationClosedError(GptOssError):
+    """An answer was closed while somebody waited for its next token."""
+
+    hint = "Ask again."
 
 
 class SavedCacheError(CacheError):

@@ -152,6 +152,39 @@ class Remembering(Tool):
         self.heard.append("close")
 
 
+def test_a_stream_that_was_never_read_opens_no_tool() -> None:
+    """They are reset when a turn begins; nothing must be closed then."""
+    ours, _ = llm(turn("", "Yes."))
+    tool = Remembering()
+    del tool.heard[:]
+    stream = ours.stream([Message("user", "Why?")], tools=[tool])
+    del stream
+
+    assert tool.heard == []
+
+
+def test_every_tool_is_closed_whatever_another_raises() -> None:
+    """The error is the caller's."""
+
+    class Failing(Remembering):
+        instruction = ToolNamespace("failing")
+
+        def close(self) -> None:
+            """Fail."""
+            raise OSError("no")
+
+    ours, _ = llm(turn("", "Yes."))
+    tools = [Remembering(), Failing(), Remembering()]
+    with pytest.raises(OSError, match="no"):
+        ours.ask("Why?", tools=tools)
+
+    assert [tool.heard for tool in tools] == [
+        ["reset", "close"],
+        ["reset"],
+        ["reset", "close"],
+    ]
+
+
 def test_an_unrelated_question_meets_tools_that_remember_nothing() -> None:
     """Each ask is a conversation of its own, which resets its tools and closes them."""
     steps = [call("notes", "x"), turn("", "Yes."), call("notes", "x"), turn("", "Yes.")]

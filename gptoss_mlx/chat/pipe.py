@@ -74,7 +74,7 @@ class _Pipe:
         limit = self._conversation.source.context_tokens
         answer = collect(
             self._conversation.stream(question),
-            watch=lambda event, text: self._write(self._clean(text)),
+            on_text=lambda text: self._write(self._clean(text)),
         )
         answered = bool(answer.text.strip())
         for note in (
@@ -86,7 +86,5 @@ class _Pipe:
         return answer.reason == "stop" and answered
 
     def _write(self, text: str) -> None:
-        if not text:
-            return
         self._output.write(text)
         self._output.flush()

@@ -123,7 +123,7 @@ class _Chat:
                     view.toggle()
                 view.tick()
 
-            def show(event: TurnEvent, _: str) -> None:
+            def show(event: TurnEvent) -> None:
                 interrupts.anywhere = False
                 view.show(event)
                 # What follows is the tool itself, which may take long.
@@ -131,7 +131,7 @@ class _Chat:
 
             turn = self._conversation.stream(question, progress=view.progress, watch=watch)
             try:
-                answer = collect(turn, watch=show)
+                answer = collect(turn, on_event=show)
             except KeyboardInterrupt:
                 interrupts.anywhere = False
                 view.stop()

@@ -119,24 +119,26 @@ def _answer(
     import sys
 
     from gptoss_mlx.cli.progress import token_progress
-    from gptoss_mlx.conversation.answer import collect
+    from gptoss_mlx.conversation.answer import audience, collect
     from gptoss_mlx.harmony.parse import Delta
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     with token_progress() as progress:
 
-        def show(event: TurnEvent, text: str) -> None:
-            if text and not quiet:
+        def show(event: TurnEvent) -> None:
+            if isinstance(event, Delta) and audience(event) != "user":
+                progress.reasoning()
+
+        def write(text: str) -> None:
+            if not quiet:
                 progress.stop()
                 _print(text)
-            elif isinstance(event, Delta):
-                progress.reasoning()
 
         turn = conversation.stream(
             question, max_tokens=max_tokens, progress=progress.reading
         )
-        answer = collect(turn, watch=show)
+        answer = collect(turn, on_event=show, on_text=write)
     if answer.text and not answer.text.endswith("\n") and not quiet:
         _print("\n")
     return answer

@@ -89,16 +89,19 @@ class AnswerText:
                 self._held.clear()
                 self._step += 1
             case TurnEnd():
-                return self._release()
+                return self.finish()
+            case Delta() if audience(event) == "tool":
+                self._held.clear()
             case Delta() if audience(event) == "reasoning":
                 self._reasoning.add(event, self._step)
             case Delta() if audience(event) == "user":
                 self._held.append(event)
                 if event.channel != "commentary":
-                    return self._release()
+                    return self.finish()
         return ""
 
-    def _release(self) -> str:
+    def finish(self) -> str:
+        """Return what was held back, where no call follows."""
         added = [self._answer.add(delta, self._step) for delta in self._held]
         self._held.clear()
         return "".join(added)
@@ -124,27 +127,36 @@ class _Text:
 def collect(
     turn: Generator[TurnEvent],
     *,
-    watch: Callable[[TurnEvent, str], None] = lambda event, text: None,
+    on_event: Callable[[TurnEvent], None] = lambda event: None,
+    on_text: Callable[[str], None] = lambda text: None,
 ) -> Answer:
     """Let a turn come to its end, and return what it answered.
 
     Args:
         turn: From ``run_turn`` or ``Conversation.stream``. It is closed.
-        watch: Called with (each event, what it adds to the answer).
+        on_event: Called with each event.
+        on_text: Called with each piece of the answer, after the event that completes it;
+            also with the last one of a turn that is broken off.
 
     Raises:
-        Exception: What the turn or ``watch`` raises.
+        Exception: What the turn or a callback raises.
     """
     answer = AnswerText()
     with closing(turn):
-        for event in turn:
-            watch(event, answer.push(event))
-            if isinstance(event, TurnEnd):
-                return Answer(
-                    text=answer.text,
-                    reasoning=answer.reasoning,
-                    messages=event.messages,
-                    reason=event.reason,
-                    usage=event.usage,
-                )
+        try:
+            for event in turn:
+                on_event(event)
+                if text := answer.push(event):
+                    on_text(text)
+                if isinstance(event, TurnEnd):
+                    return Answer(
+                        text=answer.text,
+                        reasoning=answer.reasoning,
+                        messages=event.messages,
+                        reason=event.reason,
+                        usage=event.usage,
+                    )
+        finally:
+            if text := answer.finish():
+                on_text(text)
     raise ValueError("[collect] turn must end with a TurnEnd but does not.")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import inspect
 from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Self
 
@@ -26,8 +28,8 @@ SEEDS_PER_TURN = 1 << 16
 class Conversation:
     """A conversation with a model.
 
-    The tools serve this conversation alone: it resets them when it begins, and closes
-    them at its end. It may be used in any thread, by one at a time.
+    The tools serve this conversation alone: it resets them before its first turn, and
+    closes them at its end. It may be used in any thread, by one at a time.
 
     Attributes:
         messages: All of them, from the system message to the last answer.
@@ -74,9 +76,9 @@ class Conversation:
         self._tools = tuple(tools)
         self._sampling = sampling
         self._turns = 0
-        self.messages: list[Message] = []
-        self.clear()
-        self.messages += self._given.messages
+        self._turn: Generator[TurnEvent] | None = None
+        self._is_new = True  # The tools are to be reset.
+        self.messages = [*self._opening(effort), *self._given.messages]
 
     @property
     def effort(self) -> Effort:
@@ -96,14 +98,16 @@ class Conversation:
 
     def clear(self) -> None:
         """Begin a new conversation with the same instructions and tools."""
-        for tool in self._tools:
-            tool.reset()
+        self._end_turn()
+        self._is_new = True
         self.messages = self._opening(self._effort)
 
     def close(self) -> None:
-        """Close the tools."""
-        for tool in self._tools:
-            tool.close()
+        """End the turn in progress, if there is one, and close the tools."""
+        with ExitStack() as stack:  # Each is closed, whatever another one raises.
+            for tool in self._tools:
+                stack.callback(tool.close)
+            self._end_turn()
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -137,7 +141,7 @@ class Conversation:
         """Ask, and stream the answer, reasoning and calls included.
 
         The conversation keeps the question and what was answered, also when the caller
-        stops listening before the end.
+        stops listening before the end. A turn that is still in progress is closed.
 
         Args:
             question: Any text. None: what the last message says.
@@ -149,14 +153,20 @@ class Conversation:
 
         Raises:
             ContextError: There is no room for an answer. The question is not kept.
+            ValueError: Another thread is being answered.
         """
-        before = len(self.messages)
+        self._end_turn()
+        if self._is_new:
+            self._is_new = False
+            for tool in self._tools:
+                tool.reset()
+        messages, before = self.messages, len(self.messages)
         if question is not None:
-            self.messages.append(Message("user", question))
-        asked = len(self.messages)
+            messages.append(Message("user", question))
+        asked = len(messages)
         try:
-            yield from run_turn(
-                self.messages,
+            turn = self._turn = run_turn(
+                messages,
                 self.source,
                 self._tokenizer,
                 tools=self._tools,
@@ -165,9 +175,20 @@ class Conversation:
                 progress=progress,
                 watch=watch,
             )
+            yield from turn
         finally:
-            if len(self.messages) == asked:  # The turn has not begun.
-                del self.messages[before:]
+            if len(messages) == asked:  # The turn has not begun.
+                del messages[before:]
+
+    def _end_turn(self) -> None:
+        if self._turn is not None:
+            if inspect.getgeneratorstate(self._turn) == inspect.GEN_RUNNING:
+                raise ValueError(
+                    "[Conversation] one question must be answered at a time, but another "
+                    "thread has asked one."
+                )
+            self._turn.close()
+            self._turn = None
 
     def _next_sampling(self) -> Sampling:
         """Return how the next turn draws. The first has the seed that was given."""

@@ -12,7 +12,6 @@ its text again when it goes on.
 
 from __future__ import annotations
 
-import atexit
 import threading
 import time
 import traceback
@@ -24,6 +23,7 @@ from typing import Self
 
 import mlx.core as mx
 
+from gptoss_mlx.errors import GenerationClosedError
 from gptoss_mlx.generation.request import GeneratedToken, Generation, Request
 
 __all__ = ["IDLE_S", "Lane", "ThreadedGeneration", "is_computing"]
@@ -123,8 +123,15 @@ class ThreadedGeneration:
 
         Raises:
             StopIteration: There is none.
+            GenerationClosedError: Another thread has closed it meanwhile, or the process
+                ends.
+            RuntimeError: A processor or a grammar asks: it would wait for itself.
             Exception: What the model, ``request.progress`` or ``request.watch`` raises.
         """
+        if _thread.is_current():
+            raise RuntimeError(
+                "[Generation] a processor or a grammar must not ask a model for tokens."
+            )
         with self._lock:
             if self._ended:
                 raise StopIteration
@@ -185,17 +192,15 @@ class _Close:
     job: _Job
 
 
-@dataclass(frozen=True, slots=True)
 class _Finish:
     """The process ends."""
-
-    finished: threading.Event
 
 
 class _ComputeThread:
     """Runs one step of one job at a time."""
 
     def __init__(self) -> None:
+        self._finished = False
         self._messages: SimpleQueue[_Ask | _Close | _Finish] = SimpleQueue()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -209,25 +214,32 @@ class _ComputeThread:
         if isinstance(message, _Ask):
             self._start()
         self._messages.put(message)
+        if self._finished:
+            message.job.replies.put(_closed(FINISHED))
 
     def _start(self) -> None:
         if self._thread is not None and self._thread.is_alive():
             return
         with self._starting:
-            if self._thread is None or not self._thread.is_alive():
-                # A daemon: what waits at the process's end is finished by _finish.
-                self._thread = threading.Thread(
-                    target=self._run, name="gptoss-mlx compute", daemon=True
-                )
-                self._thread.start()
-                atexit.register(self._finish)
+            if self._finished or (self._thread is not None and self._thread.is_alive()):
+                return
+            # No daemons: Python waits for them before it takes itself apart.
+            self._thread = threading.Thread(
+                target=self._run, name="gptoss-mlx compute", daemon=False
+            )
+            self._thread.start()
+            threading.Thread(
+                target=self._finish, name="gptoss-mlx finish", daemon=False
+            ).start()
+
+    def is_current(self) -> bool:
+        """Tell whether this is the thread that computes."""
+        return self._thread is threading.current_thread()
 
     def _finish(self) -> None:
-        """Let the step at hand come to its end: MLX cannot be left in the middle."""
-        if self._thread is not None and self._thread.is_alive():
-            finished = threading.Event()
-            self._messages.put(_Finish(finished))
-            finished.wait()
+        """End the compute thread when the process ends, once its step is computed."""
+        threading.main_thread().join()
+        self._messages.put(_Finish())
 
     def _run(self) -> None:
         while True:
@@ -242,14 +254,15 @@ class _ComputeThread:
                     job.lane.waiting.append(job)
                     self._contended.add(job.lane)
                 case _Close(job):
-                    self._end(job)
-                case _Finish(finished):
+                    self._close(job, CLOSED)
+                case _Finish():
                     for job in list(self._jobs):
-                        self._end(job)
+                        self._close(job, FINISHED)
+                    # Else MLX ends the process when this thread returns.
                     mx.synchronize()
-                    finished.set()
-                    # MLX ends the process where a thread that has computed returns.
-                    threading.Event().wait()
+                    mx.clear_streams()
+                    self._finished = True
+                    return
             for lane in list(self._contended):
                 self._serve(lane)
 
@@ -284,8 +297,11 @@ class _ComputeThread:
             if job.generation is None:
                 raise StopIteration
             token = next(job.generation)
-        except (StopIteration, _ClosedError):
+        except StopIteration:
             self._end(job)
+            return
+        except _ClosedError:
+            self._close(job, CLOSED)
             return
         except BaseException as error:
             # What the frames hold is freed here, and not where the error is caught.
@@ -300,6 +316,11 @@ class _ComputeThread:
         if token.finish_reason is not None:
             self._release(job)
 
+    def _close(self, job: _Job, reason: str) -> None:
+        """End a job before its end. Who still waits must not take it for the whole."""
+        job.replies.put(_closed(reason))
+        self._end(job)
+
     def _end(self, job: _Job) -> None:
         if job.generation is not None:
             job.generation.close()
@@ -313,6 +334,13 @@ class _ComputeThread:
             lane.holder = None
         if job in lane.waiting:
             lane.waiting.remove(job)
+
+
+CLOSED, FINISHED = "it was closed by another thread", "the process ends"
+
+
+def _closed(reason: str) -> GenerationClosedError:
+    return GenerationClosedError(f"The answer must come to its end but {reason}.")
 
 
 _thread = _ComputeThread()

@@ -37,6 +37,12 @@ class ModelSource:
 
     def __call__(self, request: Request) -> Generation:
         """Begin to answer a request; see ``TokenSource``."""
+        last = self.model.config.vocab_size - 1
+        for token in (min(request.prompt), max(request.prompt)):
+            if not 0 <= token <= last:
+                raise ValueError(
+                    f"[ModelSource] prompt must be of ids from 0 to {last} but has {token}."
+                )
         return ThreadedGeneration(self._lane, request, self._begin)
 
     def _begin(self, request: Request) -> Generation:

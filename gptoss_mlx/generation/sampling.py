@@ -56,12 +56,17 @@ class Sampling:
     repetition_penalty: float = 1.0
     seed: int | None = None
 
-    def sampler(self) -> Sampler:
-        """Make the function that draws.
+    def __post_init__(self) -> None:
+        """Refuse what the factories refuse.
 
         Raises:
             ValueError: A number is out of its range.
         """
+        self.sampler()
+        self.processors()
+
+    def sampler(self) -> Sampler:
+        """Make the function that draws."""
         return make_sampler(
             self.temperature,
             self.top_p,
@@ -71,11 +76,7 @@ class Sampling:
         )
 
     def processors(self) -> list[LogitsProcessor]:
-        """Make the functions that change logits before.
-
-        Raises:
-            ValueError: A number is out of its range.
-        """
+        """Make the functions that change logits before."""
         return make_logits_processors(repetition_penalty=self.repetition_penalty)
 
 
@@ -106,8 +107,10 @@ def make_sampler(
             f"[make_sampler] temperature must be 0 or more but got {temperature}."
         )
     _check_filters("make_sampler", top_p, top_k, min_p)
-    if seed is not None and not 0 <= seed < 1 << 64:
-        raise ValueError(f"[make_sampler] seed must be from 0 to 2^64 - 1 but got {seed}.")
+    if seed is not None and not (isinstance(seed, int) and 0 <= seed < 1 << 64):
+        raise ValueError(
+            f"[make_sampler] seed must be an integer from 0 to 2^64 - 1 but got {seed}."
+        )
     if temperature == 0:
         return lambda logits: mx.argmax(logits, axis=-1)
     keys = _keys(secrets.randbits(64) if seed is None else seed)

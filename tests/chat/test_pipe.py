@@ -3,7 +3,7 @@ from __future__ import annotations
 import io
 
 import pytest
-from scripted import Scripted, call, turn
+from scripted import Scripted, call, turn, written
 
 from gptoss_mlx.chat.pipe import answer_lines
 from gptoss_mlx.conversation.conversation import Conversation
@@ -111,3 +111,15 @@ def test_a_context_that_is_or_will_be_full_is_said(context_tokens: int, said: st
 def test_no_answer_is_said() -> None:
     """On stderr; stdout has its line."""
     assert by_pipe(Scripted(turn("Hm.", "")), "one\n") == (False, "\n", "(no answer)\n")
+
+
+def test_what_an_interrupted_answer_had_said_is_printed() -> None:
+    """Also what was held back until it was known that no call follows."""
+    said = [Message("assistant", "I will look.", channel="commentary")]
+    tokens = [*written(said)[:-1], KeyboardInterrupt()]
+    conversation = Conversation(Scripted(tokens), load_tokenizer())
+    output = io.StringIO()
+    with pytest.raises(KeyboardInterrupt):
+        answer_lines(conversation, ["one\n"], output, io.StringIO())
+
+    assert output.getvalue() == "I will look.\n"

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from scripted import Scripted, Step, call, turn
+from scripted import Scripted, Step, call, turn, written
 
 from gptoss_mlx.conversation.answer import Answer, AnswerText, audience, collect
 from gptoss_mlx.conversation.conversation import Conversation
@@ -97,6 +97,15 @@ def test_commentary_that_a_call_follows_only_announced_it() -> None:
     answer = asked(*steps)
 
     assert (answer.text, answer.reasoning) == ("Sunny.", "Hm.\n\nSo.")
+
+
+def test_a_call_that_was_cut_was_announced_all_the_same() -> None:
+    """The turn ended before it could be run."""
+    said = [ANNOUNCED, *call("functions.f", "{}")]
+    conversation = Conversation(Scripted(said), load_tokenizer())
+    tokens = len(written(said))
+
+    assert conversation.ask("Well?", max_tokens=tokens - 1).text == ""
 
 
 def test_a_channel_that_nobody_knows_is_the_answer() -> None:

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import datetime
+import threading
 
 import pytest
-from scripted import Scripted, turn
+from scripted import Said, Scripted, turn
 
 from gptoss_mlx.conversation.conversation import Conversation
 from gptoss_mlx.conversation.turn import TurnEnd
 from gptoss_mlx.errors import ContextError
+from gptoss_mlx.generation.request import Request
+from gptoss_mlx.generation.sampling import Sampling
 from gptoss_mlx.harmony.messages import Message
 from gptoss_mlx.harmony.parse import Delta
 from gptoss_mlx.tokenizer import load_tokenizer
@@ -154,3 +157,54 @@ def test_every_token_is_noticed() -> None:
 
     assert seen == 7
     assert conversation.messages[-1].channel == "final"
+
+
+def test_the_next_question_ends_an_answer_that_was_left_open() -> None:
+    """What came so far is that answer, and it stands before the question."""
+    model = Scripted(turn("Hm.", "It is so."), turn("Hm.", "Two."))
+    conversation = Conversation(model, load_tokenizer())
+    left = conversation.stream("One?")
+    while getattr(next(left), "text", None) != "It":
+        pass
+    answer = conversation.ask("Two?")
+
+    assert answer.text == "Two."
+    assert list(left) == []
+    assert conversation.messages[1:] == [
+        Message("user", "One?"),
+        *turn("Hm.", "It"),
+        Message("user", "Two?"),
+        *turn("Hm.", "Two."),
+    ]
+
+
+def test_two_threads_cannot_be_answered_at_once() -> None:
+    """The second is refused, and nothing of its question is kept."""
+    refused: list[str] = []
+
+    def interfere() -> None:
+        with pytest.raises(
+            ValueError, match="one question must be answered at a time"
+        ) as e:
+            conversation.ask("Two?")
+        refused.append(str(e.value))
+
+    class Interfering(Scripted):
+        def __call__(self, request: Request) -> Said:
+            thread = threading.Thread(target=interfere)
+            thread.start()
+            thread.join()
+            return super().__call__(request)
+
+    conversation = Conversation(Interfering(turn("", "One.")), load_tokenizer())
+
+    assert conversation.ask("One?").text == "One."
+    assert len(refused) == 1
+    assert [m.text for m in conversation.messages if m.role == "user"] == ["One?"]
+
+
+def test_a_seed_that_there_is_not_is_refused() -> None:
+    """Also where turns have seeds of their own."""
+    for seed in (-1, 1 << 64):
+        with pytest.raises(ValueError, match="seed must be an integer from 0 to"):
+            Conversation(Scripted(), load_tokenizer(), sampling=Sampling(seed=seed))

@@ -18,6 +18,7 @@ import pytest
 from golden import Case
 
 from gptoss_mlx import load_model
+from gptoss_mlx.errors import GenerationClosedError
 from gptoss_mlx.generation import compute_thread
 from gptoss_mlx.generation.compute_thread import Lane, ThreadedGeneration
 from gptoss_mlx.generation.engine import generate
@@ -189,6 +190,29 @@ def test_an_answer_that_was_closed_gives_no_more_tokens() -> None:
     assert list(generation) == []
 
 
+def test_a_waiting_thread_is_told_that_another_has_closed_its_answer() -> None:
+    """It must not take what it has for the whole answer."""
+    gate = threading.Event()
+    generation, _ = begin(Lane(), gate=gate)
+    threading.Timer(0.1, generation.close).start()
+
+    with pytest.raises(GenerationClosedError, match="closed by another thread"):
+        next(generation)
+
+
+def test_a_processor_that_asks_a_model_is_refused() -> None:
+    """It runs in the compute thread, and would wait for itself."""
+    lane = Lane()
+    other, _ = begin(lane)
+
+    class Asking(Counting):
+        def __next__(self) -> GeneratedToken:
+            return next(other)
+
+    with pytest.raises(RuntimeError, match="must not ask a model"):
+        next(ThreadedGeneration(lane, Request([1]), Asking))
+
+
 def test_a_prefill_is_left_at_the_next_chunk() -> None:
     """The asker is interrupted at once, and the model serves others soon."""
     lane = Lane()
@@ -355,6 +379,7 @@ class Flat:
     def __init__(self) -> None:
         self.config = self
         self.max_position_embeddings = 1 << 30
+        self.vocab_size = 50
 
     def model(self, tokens: mx.array, cache: object) -> mx.array:
         """No hidden state."""
@@ -435,6 +460,35 @@ def test_ctrl_c_while_a_caller_waits_is_heard_at_once() -> None:
         process.kill()
 
     assert heard_s < 0.2
+
+
+ASK_AT_THE_END = """
+import atexit, sys
+def ask():
+    try:
+        next(source(Request([1])))
+    except GptOssError as error:
+        print(error)
+atexit.register(ask)  # runs when the compute thread has finished
+from gptoss_mlx import GptOssError, load_model
+from gptoss_mlx.generation.model_source import ModelSource
+from gptoss_mlx.generation.request import Request
+source = ModelSource(load_model(sys.argv[1]))
+next(source(Request([1])))
+"""
+
+
+def test_who_asks_while_the_process_ends_is_refused(released: dict[Case, Path]) -> None:
+    """And does not wait for ever."""
+    done = subprocess.run(
+        [sys.executable, "-c", ASK_AT_THE_END, str(released[Case(0, 8)])],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+    assert done.stdout == "The answer must come to its end but the process ends.\n"
 
 
 LEAVE_A_STREAM = """

@@ -110,12 +110,18 @@ def test_without_a_seed_two_draws_differ(model: Model) -> None:
     assert continued(source, PROMPT, hot) != first
 
 
-def test_a_wrong_sampling_is_refused_at_once(model: Model) -> None:
-    """Before the first token is asked for."""
-    source = ModelSource(model)
-    for wrong in (Sampling(top_p=0.0), Sampling(repetition_penalty=0.0)):
-        with pytest.raises(ValueError, match="must be over 0"):
-            source(request(PROMPT, wrong))
+def test_a_wrong_sampling_is_refused_at_once() -> None:
+    """When it is made."""
+    for wrong in ({"top_p": 0.0}, {"repetition_penalty": 0.0}, {"seed": -1}):
+        with pytest.raises(ValueError, match="must be"):
+            Sampling(**wrong)
+
+
+@pytest.mark.parametrize("wrong", [-1, 512, 2**40])
+def test_a_token_that_the_model_does_not_have_is_refused(model: Model, wrong: int) -> None:
+    """MLX reads past the end of a table without a word."""
+    with pytest.raises(ValueError, match=f"ids from 0 to 511 but has {wrong}"):
+        ModelSource(model)(Request([1, wrong, 2]))
 
 
 def test_the_context_is_the_model_s(model: Model) -> None:

@@ -233,7 +233,8 @@ def test_a_tiny_temperature_is_still_a_probability() -> None:
         ({"top_k": -1}, "top_k must be 0 or more but got -1"),
         ({"min_p": 1.5}, "min_p must be from 0 to 1 but got 1.5"),
         ({"temperature": math.inf}, "temperature must be 0 or more but got inf"),
-        ({"seed": -1}, "seed must be from 0 to"),
+        ({"seed": -1}, "seed must be an integer from 0 to"),
+        ({"seed": 1.5}, "seed must be an integer from 0 to"),
     ],
 )
 def test_filters_out_of_range_are_refused(arguments: Any, message: str) -> None:
