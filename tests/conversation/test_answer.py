@@ -99,6 +99,13 @@ def test_commentary_that_a_call_follows_only_announced_it() -> None:
     assert (answer.text, answer.reasoning) == ("Sunny.", "Hm.\n\nSo.")
 
 
+def test_what_is_said_to_no_tool_and_ended_as_a_call_is_not_the_answer() -> None:
+    """It was a call that names no tool."""
+    said = tokens_of("<|channel|>commentary<|message|>{}<|call|>")
+
+    assert asked(said, turn("", "So.")).text == "So."
+
+
 def test_a_call_that_was_cut_was_announced_all_the_same() -> None:
     """The turn ended before it could be run."""
     said = [ANNOUNCED, *call("functions.f", "{}")]
