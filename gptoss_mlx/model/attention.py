@@ -13,7 +13,7 @@ import mlx.nn as nn
 
 from gptoss_mlx.config import ModelConfig
 from gptoss_mlx.model.cache import Cache
-from gptoss_mlx.model.rope import concentration, rotate, yarn_periods
+from gptoss_mlx.model.rope import Rotation, concentration, rotate
 
 __all__ = ["Attention", "Mask", "attention_mask"]
 
@@ -53,21 +53,21 @@ class Attention(nn.Module):
         # The reference multiplies q and k by the concentration. Its square in the scale
         # is the same, costs nothing, and leaves plain rotated keys in the cache.
         self.scale = config.head_dim**-0.5 * concentration(config.rope_scaling) ** 2
-        self._periods = yarn_periods(
-            config.head_dim, config.rope_theta, config.rope_scaling
-        )
         query = heads * config.head_dim
         width = query + 2 * groups * config.head_dim
         self.qkv_proj = nn.Linear(config.hidden_size, width)
         self.o_proj = nn.Linear(query, config.hidden_size)
         self.sinks = mx.zeros((heads,))
 
-    def __call__(self, x: mx.array, mask: Mask, cache: Cache | None = None) -> mx.array:
+    def __call__(
+        self, x: mx.array, mask: Mask, rotation: Rotation, cache: Cache | None = None
+    ) -> mx.array:
         """Attend.
 
         Args:
             x: Normed hidden states. Shape ``(B, L, hidden_size)``.
             mask: From ``attention_mask``.
+            rotation: Of the ``L`` positions.
             cache: What came before; ``x`` is appended to it.
 
         Returns:
@@ -76,10 +76,9 @@ class Attention(nn.Module):
         B, L, _ = x.shape
         H, Hk, D = self.num_attention_heads, self.num_key_value_heads, self.head_dim
         qkv = self.qkv_proj(x).reshape(B, L, H + 2 * Hk, D).transpose(0, 2, 1, 3)
-        queries, keys, values = mx.split(qkv, [H, H + Hk], axis=1)  # (B, ·, L, D)
-        offset = cache.offset if cache is not None else 0
-        queries = rotate(queries, self._periods, offset)
-        keys = rotate(keys, self._periods, offset)
+        rotated = rotate(qkv[:, : H + Hk], rotation)  # q and k in one kernel
+        queries, keys = rotated[:, :H], rotated[:, H:]  # (B, ·, L, D)
+        values = qkv[:, H + Hk :]
         if cache is not None:
             keys, values = cache.update_and_fetch(keys, values)
         # A sink is the logit of a key without a value: neither scaled nor masked.

@@ -7,6 +7,8 @@ https://github.com/openai/gpt-oss/blob/main/gpt_oss/torch/model.py
 from __future__ import annotations
 
 import math
+from functools import partial
+from typing import NamedTuple
 
 import mlx.core as mx
 import numpy as np
@@ -14,7 +16,7 @@ import numpy.typing as npt
 
 from gptoss_mlx.config import RopeScaling
 
-__all__ = ["concentration", "rotate", "yarn_inv_freq", "yarn_periods"]
+__all__ = ["Rotation", "concentration", "rotate", "rotation_at", "yarn_inv_freq"]
 
 # torch's float32 power is one ulp from the correctly rounded one at two of gpt-oss's 32
 # dimensions. An ulp there turns position 131,071 by 1e-3 radian, so it is followed.
@@ -71,37 +73,56 @@ def yarn_inv_freq(
     return inv_freq
 
 
-def yarn_periods(head_dim: int, rope_theta: float, scaling: RopeScaling) -> mx.array:
-    """Compute the periods that ``mx.fast.rope`` takes as ``freqs``.
-
-    MLX divides by them, so each is the reciprocal of the reference's float32 value: ten
-    times nearer to its table than a ramp computed in float64.
-
-    Returns:
-        Tokens per radian. Shape ``(head_dim / 2,)``, float32.
-    """
-    return mx.array(1 / yarn_inv_freq(head_dim, rope_theta, scaling))
-
-
 def concentration(scaling: RopeScaling) -> float:
     """Return what YaRN multiplies both queries and keys by. Unitless, at least 1."""
     return 0.1 * math.log(scaling.factor) + 1.0 if scaling.factor > 1.0 else 1.0
 
 
-def rotate(x: mx.array, periods: mx.array, offset: int) -> mx.array:
-    """Rotate each half-split pair of ``x`` by its position's angle.
+class Rotation(NamedTuple):
+    """The cosines and sines of consecutive positions.
+
+    Attributes:
+        cos: Shape ``(L, 1, D / 2)``, float32.
+        sin: Of each pair's first half negated, of its second half plain. Shape
+            ``(L, 2, D / 2)``, float32.
+    """
+
+    cos: mx.array
+    sin: mx.array
+
+
+def rotation_at(inv_freq: npt.NDArray[np.float32], offset: int, length: int) -> Rotation:
+    """Compute what turns the heads at some positions, as the reference's table has it.
+
+    The angle is rounded to float32, as there; its sine is exact. Metal's own sine of so
+    large an angle is off by up to 1e-2.
 
     Args:
-        x: Queries or keys. Shape ``(B, H, L, D)``.
-        periods: From ``yarn_periods``. Shape ``(D / 2,)``.
-        offset: Absolute position of ``x``'s first token.
+        inv_freq: From ``yarn_inv_freq``. Shape ``(D / 2,)``.
+        offset: The first position.
+        length: How many positions.
     """
-    return mx.fast.rope(
-        x,
-        x.shape[-1],
-        traditional=False,
-        base=None,
-        scale=1.0,
-        offset=offset,
-        freqs=periods,
+    positions = np.arange(offset, offset + length, dtype=np.float32)
+    angles = (positions[:, None] * inv_freq).astype(np.float64)  # (L, D / 2)
+    cos, sin = np.cos(angles), np.sin(angles)
+    return Rotation(
+        mx.array(cos[:, None].astype(np.float32)),
+        mx.array(np.stack([-sin, sin], axis=1).astype(np.float32)),
     )
+
+
+def rotate(x: mx.array, rotation: Rotation) -> mx.array:
+    """Rotate each half-split pair of ``x`` by its position's angle, in float32.
+
+    Args:
+        x: Queries and keys. Shape ``(B, H, L, D)``.
+        rotation: Of these ``L`` positions.
+    """
+    halves = x.reshape(*x.shape[:-1], 2, x.shape[-1] // 2)  # (B, H, L, 2, D / 2)
+    return _rotate(halves, halves[..., ::-1, :], *rotation).reshape(x.shape)
+
+
+@partial(mx.compile, shapeless=True)
+def _rotate(halves: mx.array, swapped: mx.array, cos: mx.array, sin: mx.array) -> mx.array:
+    turned = halves.astype(mx.float32) * cos + swapped.astype(mx.float32) * sin
+    return turned.astype(halves.dtype)

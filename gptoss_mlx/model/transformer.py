@@ -17,6 +17,7 @@ from gptoss_mlx.config import ModelConfig
 from gptoss_mlx.model.attention import Attention, Mask, attention_mask
 from gptoss_mlx.model.cache import Cache, layer_cache
 from gptoss_mlx.model.experts import Experts, MixtureOfExperts
+from gptoss_mlx.model.rope import Rotation, rotation_at, yarn_inv_freq
 
 __all__ = ["MakeExperts", "Model", "Transformer"]
 
@@ -38,9 +39,11 @@ class TransformerBlock(nn.Module):
         self.input_layernorm = nn.RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.post_attention_layernorm = nn.RMSNorm(config.hidden_size, config.rms_norm_eps)
 
-    def __call__(self, x: mx.array, mask: Mask, cache: Cache | None) -> mx.array:
+    def __call__(
+        self, x: mx.array, mask: Mask, rotation: Rotation, cache: Cache | None
+    ) -> mx.array:
         """Read and return hidden states of shape ``(B, L, hidden_size)``."""
-        x = x + self.self_attn(self.input_layernorm(x), mask, cache)
+        x = x + self.self_attn(self.input_layernorm(x), mask, rotation, cache)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -56,6 +59,9 @@ class Transformer(nn.Module):
             for layer in range(config.num_hidden_layers)
         ]
         self.norm = nn.RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self._inv_freq = yarn_inv_freq(
+            config.head_dim, config.rope_theta, config.rope_scaling
+        )
 
     def __call__(self, inputs: mx.array, cache: Sequence[Cache] | None = None) -> mx.array:
         """Return hidden states ``(B, L, hidden_size)`` of tokens ``(B, L)``."""
@@ -65,13 +71,14 @@ class Transformer(nn.Module):
         x = mx.where(known[..., None], x, mx.array(mx.nan, x.dtype))
         masks: dict[int | None, Mask] = {}
         L = inputs.shape[1]
+        rotation = rotation_at(self._inv_freq, cache[0].offset if cache else 0, L)
         for i, layer in enumerate(self.layers):
             held = cache[i] if cache is not None else None
             window = layer.self_attn.window
             if window not in masks:
                 K = held.fetch_length(L) if held is not None else L
                 masks[window] = attention_mask(L, K, window)
-            x = layer(x, masks[window], held)
+            x = layer(x, masks[window], rotation, held)
         normed: mx.array = self.norm(x)
         return normed
 

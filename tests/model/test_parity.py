@@ -130,8 +130,7 @@ def with_rounded_ramp(model: Model) -> None:
     freq = 150_000.0 ** (np.arange(32) / 32)
     ramp = np.clip((np.arange(32) - 8) / (18 - 8), 0, 1)
     inv_freq = ramp / (32 * freq) + (1 - ramp) / freq
-    for layer in model.layers:
-        layer.self_attn._periods = mx.array((1 / inv_freq).astype(np.float32))
+    model.model._inv_freq = inv_freq.astype(np.float32)
 
 
 def without_router_bias(model: Model) -> None:

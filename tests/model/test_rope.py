@@ -4,11 +4,18 @@ import math
 
 import mlx.core as mx
 import numpy as np
+import numpy.typing as npt
 import pytest
 from golden import FOLDER, ROPE_POSITIONS
 
 from gptoss_mlx.config import RopeScaling
-from gptoss_mlx.model.rope import concentration, rotate, yarn_inv_freq, yarn_periods
+from gptoss_mlx.model.rope import (
+    Rotation,
+    concentration,
+    rotate,
+    rotation_at,
+    yarn_inv_freq,
+)
 
 RELEASED = RopeScaling(
     factor=32.0,
@@ -37,19 +44,68 @@ def test_inv_freq_is_near_the_formula_in_float64() -> None:
     np.testing.assert_allclose(yarn_inv_freq(64, THETA, RELEASED), exact, rtol=1e-6)
 
 
-def test_rotation_up_to_the_last_position() -> None:
-    """Cosine and sine stay within 5e-4 of the reference's table up to 131,071."""
-    golden = np.load(FOLDER / "rope.npz")
-    periods = yarn_periods(64, THETA, RELEASED)
-    # A pair (1, 0) turns into (cos, sin).
+def turned(rotations: list[Rotation]) -> npt.NDArray[np.float32]:
+    """What a pair (1, 0) turns into at some positions: (cos, sin)."""
     pairs = mx.concatenate([mx.ones((1, 1, 1, 32)), mx.zeros((1, 1, 1, 32))], axis=-1)
-    turned = np.concatenate(
-        [np.array(rotate(pairs, periods, int(at)))[0, 0] for at in ROPE_POSITIONS]
-    )
+    rows = [np.array(rotate(pairs, rotation))[0, 0] for rotation in rotations]
+    return np.concatenate(rows)
+
+
+def from_reference(actual: npt.NDArray[np.float32]) -> float:
+    """The largest difference from the reference's float32 table."""
+    golden = np.load(FOLDER / "rope.npz")
+    expected = np.concatenate([golden["cos"], golden["sin"]], axis=1)
+    return float(np.abs(actual - expected).max())
+
+
+def test_rotation_up_to_the_last_position() -> None:
+    """Cosine and sine are the reference's to 2e-7, up to position 131,071."""
+    inv_freq = yarn_inv_freq(64, THETA, RELEASED)
+    rotations = [rotation_at(inv_freq, int(at), 1) for at in ROPE_POSITIONS]
 
     assert ROPE_POSITIONS[-1] == 131_071
-    assert np.abs(turned[:, :32] - golden["cos"]).max() <= 5e-4
-    assert np.abs(turned[:, 32:] - golden["sin"]).max() <= 5e-4
+    assert from_reference(turned(rotations)) <= 2e-7
+
+
+def test_a_fast_sine_would_be_noticed() -> None:
+    """As Metal's: the angle goes to turns by one float32 product, unreduced."""
+
+    def fast(angles: npt.NDArray[np.float32], quarter: float) -> npt.NDArray[np.float32]:
+        turns = angles * np.float32(1 / (2 * math.pi)) + np.float32(quarter)
+        sine: npt.NDArray[np.float32] = np.sin(2 * math.pi * (turns % 1)).astype(np.float32)
+        return sine
+
+    rotations = []
+    for at in ROPE_POSITIONS:
+        angles = np.float32(at) * yarn_inv_freq(64, THETA, RELEASED)
+        sin, cos = fast(angles, 0.0), fast(angles, 0.25)
+        rotations.append(
+            Rotation(mx.array(cos[None, None]), mx.array(np.stack([-sin, sin])[None]))
+        )
+
+    assert from_reference(turned(rotations)) > 1e-3
+
+
+def test_a_row_of_positions_is_rotated_as_each_alone() -> None:
+    """Queries and keys of several heads, in float32 and rounded once in bfloat16."""
+    inv_freq = yarn_inv_freq(64, THETA, RELEASED)
+    x = mx.random.normal((2, 3, 5, 64), key=mx.random.key(1))
+    whole = rotate(x, rotation_at(inv_freq, 4_000, 5))
+    alone = mx.concatenate(
+        [rotate(x[:, :, i : i + 1], rotation_at(inv_freq, 4_000 + i, 1)) for i in range(5)],
+        axis=2,
+    )
+    halved = rotate(x.astype(mx.bfloat16), rotation_at(inv_freq, 4_000, 5))
+
+    np.testing.assert_array_equal(np.array(whole), np.array(alone))
+    assert halved.dtype == mx.bfloat16
+    exact = rotate(
+        x.astype(mx.bfloat16).astype(mx.float32), rotation_at(inv_freq, 4_000, 5)
+    )
+    np.testing.assert_array_equal(
+        np.array(halved.astype(mx.float32)),
+        np.array(exact.astype(mx.bfloat16).astype(mx.float32)),
+    )
 
 
 def test_concentration_of_the_released_models() -> None:
