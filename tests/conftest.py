@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +71,14 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> object:
         home = tmp_path_factory.getbasetemp() / "home"
         patch.setenv("GPTOSS_MLX_HOME", str(home))
         yield home
+
+
+@pytest.fixture
+def ctrl_c_is_heard() -> Iterator[None]:
+    """Let a process that is started hear Ctrl-C: one in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 class Released(dict[Case, Path]):

@@ -136,7 +136,7 @@ def test_a_seed_repeats_an_answer() -> None:
     ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 )
 def test_a_signal_while_the_prompt_is_read_ends_it_at_once(
-    number: signal.Signals, status: int
+    ctrl_c_is_heard: None, number: signal.Signals, status: int
 ) -> None:
     """It does not wait for the chunk that is being computed."""
     with subprocess.Popen(

@@ -445,7 +445,7 @@ except KeyboardInterrupt:
 """
 
 
-def test_ctrl_c_while_a_caller_waits_is_heard_at_once() -> None:
+def test_ctrl_c_while_a_caller_waits_is_heard_at_once(ctrl_c_is_heard: None) -> None:
     """Within 0.2 s, though the model is in the middle of a step."""
     with subprocess.Popen(
         [sys.executable, "-c", WAITING_CALLER], stdout=subprocess.PIPE, text=True
