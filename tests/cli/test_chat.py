@@ -6,8 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from scripted import Scripted, turn
+from typer.testing import CliRunner
 
+from gptoss_mlx.cli.app import app
 from gptoss_mlx.demo.questions import TOUR
+from gptoss_mlx.llm import LLM
+from gptoss_mlx.tokenizer import load_tokenizer
 
 SOURCE = Path(__file__).parents[2] / "examples" / "demo_dialogues.json"
 ANSWERS = {
@@ -54,9 +59,9 @@ def test_without_a_question_there_is_a_tour() -> None:
 
     assert done.returncode == 0
     assert len(answers) == len(TOUR)
-    for turn, answer in zip(TOUR, answers, strict=True):
-        assert turn.expected in answer
-        assert f"> {turn.question}\n" in done.stderr.decode()
+    for question, answer in zip(TOUR, answers, strict=True):
+        assert question.expected in answer
+        assert f"> {question.question}\n" in done.stderr.decode()
 
 
 def test_a_model_that_is_not_there_is_an_error(tmp_path: Path) -> None:
@@ -124,3 +129,17 @@ def test_an_option_out_of_range_is_bad_usage(arguments: tuple[str, str]) -> None
     assert done.returncode == 2
     assert arguments[0].encode() in done.stderr
     assert b"Traceback" not in done.stderr
+
+
+def test_the_tour_s_questions_and_answers_go_their_own_ways(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Questions to stderr, answers to stdout, a line each; every question is the first."""
+    model = Scripted(*(turn("Hm.", f"Answer\n{i}.") for i in range(4)))
+    llm = LLM(Path("demo"), model, load_tokenizer())
+    monkeypatch.setattr("gptoss_mlx.llm.load", lambda *_, **__: llm)
+    done = CliRunner().invoke(app, ["chat", "demo"], input="")
+
+    assert done.stderr == "".join(f"> {t.question}\n" for t in TOUR)
+    assert done.stdout == "Answer 0.\nAnswer 1.\nAnswer 2.\nAnswer 3.\n"
+    assert all(prompt.count("<|start|>user") == 1 for prompt in model.prompts)
