@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import platform
 from dataclasses import dataclass
 from typing import Literal
 
 import mlx.core as mx
 
-__all__ = ["Machine", "compute_dtype", "device_kind", "this_machine"]
+__all__ = ["Machine", "compute_dtype", "device_kind", "macos_version", "this_machine"]
 
 # Of a machine without an Apple GPU: the rest is for the system and other programs.
 SHARE_OF_MEMORY = 0.75
@@ -26,6 +27,8 @@ class Machine:
         limit_bytes: How much of it a program may use at once. On a Mac that is what Metal
             recommends, which ``sudo sysctl iogpu.wired_limit_mb=N`` raises; elsewhere a
             share of the memory.
+        architecture: As MLX names it, e.g. ``applegpu_g16g`` of an M4.
+        macos: Its version, e.g. ``(15, 6)``. Empty on another system.
     """
 
     device: str
@@ -33,6 +36,8 @@ class Machine:
     dtype: str
     memory_bytes: int
     limit_bytes: int
+    architecture: str = ""
+    macos: tuple[int, ...] = ()
 
     @property
     def value_bytes(self) -> int:
@@ -52,7 +57,15 @@ def this_machine() -> Machine:
         dtype=str(compute_dtype()).removeprefix("mlx.core."),
         memory_bytes=memory_bytes,
         limit_bytes=int(limit) if limit else int(SHARE_OF_MEMORY * memory_bytes),
+        architecture=str(info.get("architecture", "")),
+        macos=macos_version(platform.mac_ver()[0]),
     )
+
+
+def macos_version(text: str) -> tuple[int, ...]:
+    """Read a version of macOS, e.g. ``15.6.1``; empty for what is not one."""
+    parts = text.split(".")
+    return tuple(map(int, parts)) if all(part.isdigit() for part in parts) else ()
 
 
 def compute_dtype() -> mx.Dtype:
