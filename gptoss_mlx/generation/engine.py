@@ -142,13 +142,17 @@ class _Generation:
             raise
 
     def _prefill(self, text: list[int], progress: Progress | None = None) -> mx.array:
-        """Read what the cache does not hold; return the last chunk's hidden states."""
+        """Read what the cache does not hold; return the last token's hidden state."""
         rest = self._cache.begin(text)
-        for start in range(0, len(rest), self._chunk_tokens):
+        hidden = None
+        done = 0
+        while hidden is None:
+            piece = rest[done : done + self._chunk_tokens]
             with self._cleared_on_error():
-                hidden = self._cache.read(rest[start : start + self._chunk_tokens])
+                hidden = self._cache.read(piece)
+            done += len(piece)
             if progress is not None:
-                progress(min(start + self._chunk_tokens, len(rest)), len(rest))
+                progress(done, len(rest))
         return hidden
 
 
@@ -187,7 +191,7 @@ class _Draw:
         self._text: mx.array | None = None  # made in the thread that computes
 
     def __call__(self, hidden: mx.array) -> _Drawn:
-        logits = self._model.lm_head(hidden[:, -1:])[:, -1]  # (1, V)
+        logits = self._model.lm_head(hidden)[:, -1]  # (1, V)
         changed = logits
         if self._processors:
             if self._text is None:

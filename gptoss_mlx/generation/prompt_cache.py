@@ -20,6 +20,7 @@ from gptoss_mlx.model.cache import MAX_WINDOWS, SPARE_TOKENS, Cache, SlidingCach
 __all__ = [
     "BOUNDARIES",
     "Checkpoint",
+    "HiddenStates",
     "LanguageModel",
     "PromptCache",
     "common_prefix",
@@ -32,12 +33,21 @@ BOUNDARIES = frozenset({200_005, 200_006, 200_007, 200_008})
 KEPT_FIRST = 3
 
 
+class HiddenStates(Protocol):
+    """Everything of a model below its head."""
+
+    def __call__(
+        self, inputs: mx.array, cache: Any, /, *, last_only: bool = False
+    ) -> mx.array:
+        """Return ``(B, L, hidden_size)``, or ``(B, 1, hidden_size)`` with last_only."""
+
+
 class LanguageModel(Protocol):
     """What generation needs of a model; ``gptoss_mlx.model.Model`` has it."""
 
     @property
-    def model(self) -> Callable[[mx.array, Any], mx.array]:
-        """Tokens ``(B, L)`` and a cache to hidden states ``(B, L, hidden_size)``."""
+    def model(self) -> HiddenStates:
+        """Tokens ``(B, L)`` and a cache to hidden states."""
 
     @property
     def lm_head(self) -> Callable[[mx.array], mx.array]:
@@ -152,11 +162,12 @@ class PromptCache:
         self._plan()
         return self._prompt[self.reused :]
 
-    def read(self, tokens: Sequence[int]) -> mx.array:
+    def read(self, tokens: Sequence[int]) -> mx.array | None:
         """Read the next tokens of the prompt.
 
         Returns:
-            Their hidden states, evaluated. Shape ``(1, L, hidden_size)``.
+            The hidden state of the prompt's last token, evaluated, of shape
+            ``(1, 1, hidden_size)``; None while more of the prompt is to come.
 
         Raises:
             CacheError: They are not what the prompt goes on with.
@@ -171,14 +182,21 @@ class PromptCache:
         sliding = self._sliding
         for layer in sliding:
             layer.watch(last for _, last in here)
-        hidden = self.model.model(mx.array([list(tokens)]), self.layers)
+        hidden: mx.array | None = self.model.model(
+            mx.array([list(tokens)]), self.layers, last_only=True
+        )
         taken = [
             Checkpoint(first, last, tuple(layer.watched[last] for layer in sliding))
             for first, last in here
         ]
         for layer in sliding:
             layer.watch(())
-        mx.eval(hidden, *(array for point in taken for array in point.arrays))
+        if end < len(self._prompt):
+            # What comes after the last layer's keys and values is never computed.
+            hidden = None
+        wanted = [array for layer in self.layers for array in layer.state]
+        wanted += [array for point in taken for array in point.arrays]
+        mx.eval(wanted, [] if hidden is None else hidden)
         self.tokens += tokens
         for point in taken:
             self._keep(point)

@@ -6,6 +6,7 @@ https://github.com/openai/gpt-oss/blob/main/gpt_oss/torch/model.py
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 import mlx.core as mx
@@ -13,6 +14,7 @@ import mlx.nn as nn
 
 from gptoss_mlx.config import ModelConfig
 from gptoss_mlx.model.cache import Cache
+from gptoss_mlx.model.linear import product, projection
 from gptoss_mlx.model.rope import Rotation, concentration, rotate
 
 __all__ = ["Attention", "Mask", "attention_mask"]
@@ -60,29 +62,54 @@ class Attention(nn.Module):
         self.sinks = mx.zeros((heads,))
 
     def __call__(
-        self, x: mx.array, mask: Mask, rotation: Rotation, cache: Cache | None = None
+        self,
+        x: mx.array,
+        residual: mx.array,
+        mask: Mask,
+        rotation: Rotation,
+        cache: Cache | None = None,
     ) -> mx.array:
-        """Attend.
+        """Attend, for the last ``Q`` of ``L`` positions.
 
         Args:
             x: Normed hidden states. Shape ``(B, L, hidden_size)``.
-            mask: From ``attention_mask``.
+            residual: What the answer is added to: the last ``Q`` hidden states. Only
+                these positions ask; the others give keys and values. Shape
+                ``(B, Q, hidden_size)``.
+            mask: From ``attention_mask``, for ``Q`` queries.
             rotation: Of the ``L`` positions.
             cache: What came before; ``x`` is appended to it.
 
         Returns:
-            Shape ``(B, L, hidden_size)``.
+            Shape ``(B, Q, hidden_size)``.
         """
         B, L, _ = x.shape
+        Q = residual.shape[1]
         H, Hk, D = self.num_attention_heads, self.num_key_value_heads, self.head_dim
-        qkv = self.qkv_proj(x).reshape(B, L, H + 2 * Hk, D).transpose(0, 2, 1, 3)
-        rotated = rotate(qkv[:, : H + Hk], rotation)  # q and k in one kernel
-        queries, keys = rotated[:, :H], rotated[:, H:]  # (B, ·, L, D)
-        values = qkv[:, H + Hk :]
+        if Q == L:
+            qkv = self._heads(self.qkv_proj(x))  # (B, H + 2 Hk, L, D)
+            rotated = rotate(qkv[:, : H + Hk], rotation)  # q and k in one kernel
+            queries, keys, values = rotated[:, :H], rotated[:, H:], qkv[:, H + Hk :]
+        else:
+            q = projection(self.qkv_proj, x[:, L - Q :], slice(0, H * D))
+            kv = self._heads(projection(self.qkv_proj, x, slice(H * D, None)))
+            queries = rotate(self._heads(q), rotation.last(Q))  # (B, H, Q, D)
+            keys, values = rotate(kv[:, :Hk], rotation), kv[:, Hk:]  # (B, Hk, L, D)
         if cache is not None:
             keys, values = cache.update_and_fetch(keys, values)
         # A sink is the logit of a key without a value: neither scaled nor masked.
         out = mx.fast.scaled_dot_product_attention(
             queries, keys, values, scale=self.scale, mask=mask, sinks=self.sinks
         )
-        return self.o_proj(out.transpose(0, 2, 1, 3).reshape(B, L, H * D))
+        out = out.transpose(0, 2, 1, 3).reshape(B, Q, H * D)
+        return _add(product(self.o_proj, out), self.o_proj.bias, residual)
+
+    def _heads(self, x: mx.array) -> mx.array:
+        """Cut ``(B, L, heads * D)`` into heads of shape ``(B, heads, L, D)``."""
+        B, L, _ = x.shape
+        return x.reshape(B, L, -1, self.head_dim).transpose(0, 2, 1, 3)
+
+
+@partial(mx.compile, shapeless=True)
+def _add(x: mx.array, bias: mx.array, residual: mx.array) -> mx.array:
+    return residual + (x + bias)

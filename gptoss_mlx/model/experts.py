@@ -6,7 +6,7 @@ https://github.com/openai/gpt-oss/blob/main/gpt_oss/torch/model.py
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -20,26 +20,52 @@ SORT_FROM_ROWS = 64
 
 
 @partial(mx.compile, shapeless=True)
-def _swiglu(gate: mx.array, up: mx.array, alpha: float, limit: float) -> mx.array:
-    gate = mx.minimum(gate, limit)
-    up = mx.clip(up, -limit, limit)
+def _swiglu(
+    gate: mx.array,
+    up: mx.array,
+    gate_bias: mx.array,
+    up_bias: mx.array,
+    alpha: float,
+    limit: float,
+) -> mx.array:
+    gate = mx.minimum(gate + gate_bias, limit)
+    up = mx.clip(up + up_bias, -limit, limit)
     return gate * mx.sigmoid(alpha * gate) * (up + 1)
 
 
+@partial(mx.compile, shapeless=True)
+def _weigh(out: mx.array, bias: mx.array, weights: mx.array) -> mx.array:
+    return (out + bias) * weights
+
+
 def clamped_swiglu(
-    gate_up: mx.array, *, alpha: float = 1.702, limit: float = 7.0
+    gate_up: mx.array, bias: mx.array, *, alpha: float = 1.702, limit: float = 7.0
 ) -> mx.array:
     """Apply gpt-oss's activation: gate below ``limit``, up within it, and up plus one.
 
     Args:
         gate_up: Gate on even, up on odd places of the last axis. Shape ``(…, 2 I)``.
+        bias: Is added first. Shape ``(…, 2 I)``.
         alpha: Steepness of the gate's sigmoid.
         limit: Where both are clamped. The gate has no lower clamp.
 
     Returns:
         Shape ``(…, I)``.
     """
-    return _swiglu(gate_up[..., ::2], gate_up[..., 1::2], alpha, limit)
+    gate, up = gate_up[..., ::2], gate_up[..., 1::2]
+    return _swiglu(gate, up, bias[..., ::2], bias[..., 1::2], alpha, limit)
+
+
+@lru_cache(maxsize=SORT_FROM_ROWS)
+def _row_numbers(N: int, K: int) -> tuple[mx.array, mx.array]:
+    """Say which row each of ``(N, K)`` products reads: its token's, and its own.
+
+    Made once, as MLX would make them anew in every product.
+    """
+    tokens = mx.repeat(mx.arange(N, dtype=mx.uint32), K).reshape(N, K)
+    own = mx.arange(N * K, dtype=mx.uint32).reshape(N, K)
+    mx.eval(tokens, own)  # a lazy array belongs to the thread that made it
+    return tokens, own
 
 
 class Experts(nn.Module):
@@ -69,50 +95,70 @@ class Experts(nn.Module):
         self.down_proj_scales = mx.zeros((E, hidden, inner // MXFP4_GROUP_SIZE), mx.uint8)
         self.down_proj_bias = mx.zeros((E, hidden))
 
-    def __call__(self, x: mx.array, indices: mx.array) -> mx.array:
-        """Send each token to its experts.
+    def __call__(self, x: mx.array, indices: mx.array, weights: mx.array) -> mx.array:
+        """Send each token to its experts, and add up what they answer.
 
         Args:
             x: Shape ``(N, hidden_size)``.
             indices: Which experts, of those there is room for. Shape ``(N, K)``.
+            weights: What each answer counts. Shape ``(N, K)``.
 
         Returns:
-            Every chosen expert's answer, unweighted. Shape ``(N, K, hidden_size)``.
+            Shape ``(N, hidden_size)``.
         """
         N, K = indices.shape
-        experts = indices.flatten()  # (N K,)
-        is_sorted = experts.size >= SORT_FROM_ROWS
-        rows = x[:, None, None]  # (N, 1, 1, hidden_size)
-        order = mx.argsort(experts) if is_sorted else None
-        if order is not None:
-            experts = experts[order]
-            rows = x[order // K][:, None]  # (N K, 1, hidden_size)
+        bias = self.gate_up_proj_bias
+        if N * K < SORT_FROM_ROWS:
+            tokens, own = _row_numbers(N, K)
+            gate_up = self._product(x[:, None], "gate_up_proj", indices, rows=tokens)
+            inner = self._activate(gate_up, bias[indices])  # (N, K, 1, I)
+            out = self._product(inner, "down_proj", indices, rows=own)
         else:
-            experts = indices
-        gate_up = self._product(rows, "gate_up_proj", experts, is_sorted)
-        inner = clamped_swiglu(gate_up, alpha=self.alpha, limit=self.limit)
-        out = self._product(inner, "down_proj", experts, is_sorted)
-        if order is not None:
-            out = out[mx.argsort(order)]
-        return out.reshape(N, K, -1)
+            flat = indices.flatten()  # (N K,)
+            order = mx.argsort(flat)
+            experts = flat[order]
+            rows = x[order // K][:, None]  # (N K, 1, hidden_size)
+            gate_up = self._product(rows, "gate_up_proj", experts)
+            inner = self._activate(gate_up, bias[experts])  # (N K, 1, I)
+            out = self._product(inner, "down_proj", experts)[mx.argsort(order)]
+        out = out.reshape(N, K, -1)  # (N, K, hidden_size)
+        weighed = _weigh(out, self.down_proj_bias[indices], weights[..., None])
+        return weighed.sum(axis=1)
+
+    def _activate(self, gate_up: mx.array, bias: mx.array) -> mx.array:
+        """Halve ``(…, 1, 2 I)`` to ``(…, 1, I)``."""
+        return clamped_swiglu(
+            gate_up, bias[..., None, :], alpha=self.alpha, limit=self.limit
+        )
 
     def _product(
-        self, x: mx.array, projection: str, experts: mx.array, is_sorted: bool
+        self,
+        x: mx.array,
+        projection: str,
+        experts: mx.array,
+        rows: mx.array | None = None,
     ) -> mx.array:
-        """Multiply and add the bias. Shape ``(*experts.shape, 1, out)``."""
-        out = mx.gather_qmm(
+        """Multiply by each expert's weight, without its bias.
+
+        Args:
+            x: Shape ``(…, 1, in)``.
+            experts: Of each product, sorted unless ``rows`` says which row it reads.
+
+        Returns:
+            Shape ``(*experts.shape, 1, out)``.
+        """
+        return mx.gather_qmm(
             x,
             self[f"{projection}_blocks"],
             self[f"{projection}_scales"],
+            lhs_indices=rows,
             rhs_indices=experts,
             transpose=True,
             group_size=MXFP4_GROUP_SIZE,
             bits=MXFP4_BITS,
             mode="mxfp4",
-            sorted_indices=is_sorted,
+            sorted_indices=rows is None,
         )
-        bias: mx.array = self[f"{projection}_bias"][experts]
-        return out + bias[..., None, :]
 
 
 class MixtureOfExperts(nn.Module):
@@ -136,9 +182,7 @@ class MixtureOfExperts(nn.Module):
         K = self.num_experts_per_tok
         x = x.reshape(B * L, hidden)
         logits = self.router(x)  # (N, E)
-        indices = mx.argpartition(-logits, kth=K - 1, axis=-1)[:, :K]
+        indices = mx.argpartition(logits, kth=-K, axis=-1)[:, -K:]
         chosen = mx.take_along_axis(logits, indices, axis=-1)
         weights = mx.softmax(chosen, axis=-1, precise=True)  # (N, K)
-        answers = self.experts(x, indices)  # (N, K, hidden_size)
-        mixed: mx.array = (answers * weights[..., None]).sum(axis=1)
-        return mixed.reshape(B, L, hidden)
+        return self.experts(x, indices, weights).reshape(B, L, hidden)

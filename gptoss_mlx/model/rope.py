@@ -90,6 +90,10 @@ class Rotation(NamedTuple):
     cos: mx.array
     sin: mx.array
 
+    def last(self, count: int) -> Rotation:
+        """Return the rotation of the last positions alone."""
+        return Rotation(self.cos[-count:], self.sin[-count:])
+
 
 def rotation_at(inv_freq: npt.NDArray[np.float32], offset: int, length: int) -> Rotation:
     """Compute what turns the heads at some positions, as the reference's table has it.

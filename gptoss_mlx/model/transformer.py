@@ -40,10 +40,21 @@ class TransformerBlock(nn.Module):
         self.post_attention_layernorm = nn.RMSNorm(config.hidden_size, config.rms_norm_eps)
 
     def __call__(
-        self, x: mx.array, mask: Mask, rotation: Rotation, cache: Cache | None
+        self,
+        x: mx.array,
+        mask: Mask,
+        rotation: Rotation,
+        cache: Cache | None,
+        *,
+        last_only: bool = False,
     ) -> mx.array:
-        """Read and return hidden states of shape ``(B, L, hidden_size)``."""
-        x = x + self.self_attn(self.input_layernorm(x), mask, rotation, cache)
+        """Read hidden states of shape ``(B, L, hidden_size)``.
+
+        Returns:
+            As many; or, with ``last_only``, what the last position comes to.
+        """
+        residual = x[:, -1:] if last_only else x
+        x = self.self_attn(self.input_layernorm(x), residual, mask, rotation, cache)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -63,22 +74,40 @@ class Transformer(nn.Module):
             config.head_dim, config.rope_theta, config.rope_scaling
         )
 
-    def __call__(self, inputs: mx.array, cache: Sequence[Cache] | None = None) -> mx.array:
-        """Return hidden states ``(B, L, hidden_size)`` of tokens ``(B, L)``."""
+    def __call__(
+        self,
+        inputs: mx.array,
+        cache: Sequence[Cache] | None = None,
+        *,
+        last_only: bool = False,
+    ) -> mx.array:
+        """Compute hidden states.
+
+        Args:
+            inputs: Token ids. Shape ``(B, L)``.
+            cache: As of ``Model``.
+            last_only: Whether only the last position is wanted. The last layer then
+                computes nothing but keys and values for the others.
+
+        Returns:
+            Shape ``(B, L, hidden_size)``, or ``(B, 1, hidden_size)`` with ``last_only``.
+        """
         # MLX reads past the end of a table without a word: it must not be asked to.
         known = (inputs >= 0) & (inputs < self.vocab_size)  # (B, L)
         x = self.embed_tokens(mx.where(known, inputs, 0))
         x = mx.where(known[..., None], x, mx.array(mx.nan, x.dtype))
-        masks: dict[int | None, Mask] = {}
+        masks: dict[tuple[int, int | None], Mask] = {}
         L = inputs.shape[1]
         rotation = rotation_at(self._inv_freq, cache[0].offset if cache else 0, L)
         for i, layer in enumerate(self.layers):
             held = cache[i] if cache is not None else None
             window = layer.self_attn.window
-            if window not in masks:
+            ends = last_only and i == len(self.layers) - 1
+            Q = 1 if ends else L
+            if (Q, window) not in masks:
                 K = held.fetch_length(L) if held is not None else L
-                masks[window] = attention_mask(L, K, window)
-            x = layer(x, masks[window], rotation, held)
+                masks[Q, window] = attention_mask(Q, K, window)
+            x = layer(x, masks[Q, window], rotation, held, last_only=ends)
         normed: mx.array = self.norm(x)
         return normed
 

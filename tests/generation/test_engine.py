@@ -10,7 +10,11 @@ import pytest
 
 from gptoss_mlx.errors import ContextError
 from gptoss_mlx.generation.engine import generate
-from gptoss_mlx.generation.prompt_cache import LanguageModel, PromptCache
+from gptoss_mlx.generation.prompt_cache import (
+    HiddenStates,
+    LanguageModel,
+    PromptCache,
+)
 from gptoss_mlx.generation.request import GeneratedToken, Generation, Request
 from gptoss_mlx.generation.sampling import Sampling, make_logits_processors
 from gptoss_mlx.generation.stops import STOP_TOKENS, Stops
@@ -38,7 +42,7 @@ class SumModel:
         self.chunks: list[int] = []
 
     @property
-    def model(self) -> Callable[[mx.array, Any], mx.array]:
+    def model(self) -> HiddenStates:
         """Tokens to sums."""
         return self._hidden
 
@@ -51,12 +55,14 @@ class SumModel:
         """One full layer."""
         return [FullCache()]
 
-    def _hidden(self, tokens: mx.array, cache: list[Cache]) -> mx.array:
+    def _hidden(
+        self, tokens: mx.array, cache: list[Cache], /, *, last_only: bool = False
+    ) -> mx.array:
         self.chunks.append(tokens.shape[1])
         keys = tokens.astype(mx.float32)[:, None, :, None]  # (1, 1, L, 1)
         seen, _ = cache[0].update_and_fetch(keys, keys)
         sums = mx.cumsum(seen, axis=2)[:, 0, -tokens.shape[1] :] % VOCAB
-        return sums.astype(mx.int32)  # (1, L, 1)
+        return sums.astype(mx.int32)[:, -1:] if last_only else sums.astype(mx.int32)
 
 
 def ids(tokens: Iterable[GeneratedToken]) -> list[int]:
@@ -374,7 +380,9 @@ def test_a_step_that_fails_leaves_a_cache_that_can_be_used() -> None:
     class Failing(SumModel):
         fails = False
 
-        def _hidden(self, tokens: mx.array, cache: list[Cache]) -> mx.array:
+        def _hidden(
+            self, tokens: mx.array, cache: list[Cache], /, *, last_only: bool = False
+        ) -> mx.array:
             hidden = super()._hidden(tokens, cache)
             if self.fails:
                 raise RuntimeError("out of memory")

@@ -71,7 +71,8 @@ def ask(cache: PromptCache, model: Model, prompt: list[int], chunk: int = 512) -
     rest = cache.begin(prompt)
     for i in range(0, len(rest), chunk):
         hidden = cache.read(rest[i : i + chunk])
-    return np.array(model.lm_head(hidden[:, -1:])[0, 0])
+    assert hidden is not None
+    return np.array(model.lm_head(hidden)[0, 0])
 
 
 def answer(cache: PromptCache, tokens: list[int]) -> None:

@@ -70,16 +70,20 @@ def test_the_clamp_is_above_for_the_gate_and_on_both_sides_for_up(
     gate: float, up: float, expected: float
 ) -> None:
     """Gate 8 counts as 7, gate -100 as itself; up -9 as -7, and gets one more."""
-    assert clamped_swiglu(mx.array([gate, up])).item() == pytest.approx(expected)
+    gate_up = mx.array([gate, up])
+
+    ours = clamped_swiglu(gate_up - 1, mx.ones((2,)))
+
+    assert ours.item() == pytest.approx(expected)
 
 
 def test_swiglu_equals_the_reference() -> None:
     """Gate and up lie on even and odd places, as released."""
     x = np.random.default_rng(0).normal(0, 6, (5, 3, 64)).astype(np.float32)
 
-    np.testing.assert_allclose(
-        np.array(clamped_swiglu(mx.array(x))), swiglu(x), rtol=1e-5, atol=1e-5
-    )
+    ours = clamped_swiglu(mx.array(x), mx.zeros((64,)))
+
+    np.testing.assert_allclose(np.array(ours), swiglu(x), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("tokens", [1, 3, 40], ids=["one", "few", "sorted"])
@@ -99,7 +103,8 @@ def test_experts_equal_the_reference(tokens: int) -> None:
         model[f"{name}_bias"] = mx.array(bias[name])
     x = random.normal(0, 1, (tokens, 32)).astype(np.float32)
     chosen = np.stack([random.permutation(6)[:4] for _ in range(tokens)])
-    expected = np.zeros((tokens, 4, 32), np.float32)
+    weights = random.uniform(0, 1, (tokens, 4)).astype(np.float32)
+    expected = np.zeros((tokens, 32), np.float32)
     up_weight, down_weight = (
         decode_mxfp4(raw[f"{name}_blocks"], raw[f"{name}_scales"])
         for name in ("gate_up_proj", "down_proj")
@@ -107,9 +112,9 @@ def test_experts_equal_the_reference(tokens: int) -> None:
     for n, k in np.ndindex(tokens, 4):
         e = chosen[n, k]
         inner = swiglu(up_weight[e] @ x[n] + bias["gate_up_proj"][e])
-        expected[n, k] = down_weight[e] @ inner + bias["down_proj"][e]
+        expected[n] += weights[n, k] * (down_weight[e] @ inner + bias["down_proj"][e])
 
-    ours = np.array(model(mx.array(x), mx.array(chosen)))
+    ours = np.array(model(mx.array(x), mx.array(chosen), mx.array(weights)))
 
     assert (tokens * 4 >= experts_module.SORT_FROM_ROWS) == (tokens == 40)
     assert np.abs(ours - expected).max() <= 1e-4 * np.abs(expected).max()
@@ -122,12 +127,13 @@ class Slots(Experts):
         super().__init__(config, count)
         self._whole = whole
 
-    def __call__(self, x: mx.array, indices: mx.array) -> mx.array:
+    def __call__(self, x: mx.array, indices: mx.array, weights: mx.array) -> mx.array:
         """Fill the slots, and look for each expert in its own."""
         held = np.unique(np.array(indices))
         for name, tensor in self._whole.parameters().items():
             self[name][: len(held)] = tensor[mx.array(held)]
-        return super().__call__(x, mx.array(np.searchsorted(held, np.array(indices))))
+        slots = mx.array(np.searchsorted(held, np.array(indices)))
+        return super().__call__(x, slots, weights)
 
 
 def test_slots_take_the_place_of_whole_layers() -> None:
