@@ -203,6 +203,7 @@ def load(
     name_or_path: str | os.PathLike[str] | None = None,
     *,
     sampling: Sampling | None = None,
+    wire: bool = True,
     say: Callable[[str], None] = lambda line: None,
 ) -> LLM:
     """Load a model, ready to answer.
@@ -212,6 +213,9 @@ def load(
             ``gptoss-mlx models`` lists, or a folder. None: 20b or 120b if it is on this
             machine, else demo.
         sampling: How tokens are drawn. None: as the model's generation_config.json says.
+        wire: Whether macOS is kept from moving the model's memory while it answers. That
+            is done on macOS 15 and newer, for a model that takes over half of what a
+            program may use.
         say: Called with a line about anything that takes over a second.
 
     Raises:
@@ -221,4 +225,5 @@ def load(
     checkpoint = open_model(name_or_path, say)
     if sampling is None:
         sampling = read_sampling_defaults(checkpoint.folder)
-    return LLM(checkpoint.folder, load_source(checkpoint), load_tokenizer(), sampling)
+    source = load_source(checkpoint, wire=wire)
+    return LLM(checkpoint.folder, source, load_tokenizer(), sampling)

@@ -11,6 +11,7 @@ from gptoss_mlx.config import RELEASED
 from gptoss_mlx.demo.folder import DEMO, open_demo
 from gptoss_mlx.device import Machine, this_machine
 from gptoss_mlx.model.footprint import Footprint, footprint_of
+from gptoss_mlx.model.memory import raised_limit_mb
 
 __all__ = [
     "CONTEXT_TOKENS",
@@ -74,6 +75,9 @@ def best_model(machine: Machine) -> tuple[store.StoredModel | None, str]:
             f"{smallest.name} needs {plan.total_bytes / 1e9:.1f} GB, and a program may use "
             f"{plan.limit_bytes / 1e9:.1f} GB here: to try it all the same, name it."
         )
+        mb = raised_limit_mb(machine, plan.total_bytes)
+        if mb is not None:
+            reason += f" It fits after: sudo sysctl iogpu.wired_limit_mb={mb}."
     return None, f"{reason} The demo model answers, a miniature."
 
 
@@ -91,7 +95,6 @@ def plan_for(size: str, recipe: str, machine: Machine) -> Footprint:
     return footprint_of(
         RELEASED[size],
         RECIPES.get(recipe, RECIPES["exact"]).packing,
+        machine,
         context_tokens=CONTEXT_TOKENS,
-        limit_bytes=machine.limit_bytes,
-        value_bytes=machine.value_bytes,
     )

@@ -59,7 +59,7 @@ def put(patch: pytest.MonkeyPatch, *names: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("gigabytes", "chosen"), [(96, "120b-q8"), (24, "20b-q8"), (14, "20b-q8")]
+    ("gigabytes", "chosen"), [(96, "120b-q8"), (24, "20b-q8"), (16, "20b-q8")]
 )
 def test_the_best_that_fits_is_chosen(
     monkeypatch: pytest.MonkeyPatch, gigabytes: float, chosen: str
@@ -78,7 +78,7 @@ def test_a_recipe_that_fits_is_better_than_one_that_does_not(
     """Although the other is preferred where both fit."""
     put(monkeypatch, "20b-exact", "20b-q8")
     monkeypatch.setattr(store, "_PREFERRED", ("exact", "q8"))
-    model, _ = best_model(machine(14))
+    model, _ = best_model(machine(16))
 
     assert model is not None
     assert model.name == "20b-q8"
@@ -87,13 +87,23 @@ def test_a_recipe_that_fits_is_better_than_one_that_does_not(
 def test_none_that_fits_is_said_with_its_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     """The demo opens instead, and the line says how to try the model all the same."""
     put(monkeypatch, "20b-q8")
-    needed = plan_for("20b", "q8", machine(10.7)).total_bytes / GB
+    needed = plan_for("20b", "q8", machine(8)).total_bytes / GB
 
-    assert best_model(machine(10.7)) == (
+    assert best_model(machine(8)) == (
         None,
-        f"20b-q8 needs {needed:.1f} GB, and a program may use 10.7 GB here: to try it all "
+        f"20b-q8 needs {needed:.1f} GB, and a program may use 8.0 GB here: to try it all "
         "the same, name it. The demo model answers, a miniature.",
     )
+
+
+def test_a_limit_that_can_be_raised_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a Mac of 16 GB, with the command."""
+    put(monkeypatch, "20b-q8")
+    mac = Machine("Apple M2", "gpu", "bfloat16", 16 << 30, 11_453_251_584)
+
+    reason = best_model(mac)[1]
+
+    assert "It fits after: sudo sysctl iogpu.wired_limit_mb=13300." in reason
 
 
 def test_where_none_is_the_command_to_get_one_is_said(
@@ -111,12 +121,12 @@ def test_where_none_is_the_command_to_get_one_is_said(
 
 def test_a_value_takes_what_its_type_takes() -> None:
     """Two bytes in bf16; in float32 four, so that a model needs more."""
-    wide = Machine("cpu", "cpu", "float32", 24 * GB, 14 * GB)
+    wide = Machine("cpu", "cpu", "float32", 24 * GB, 16 * GB)
 
-    assert (machine(14).value_bytes, wide.value_bytes) == (2, 4)
+    assert (machine(16).value_bytes, wide.value_bytes) == (2, 4)
     assert (
-        plan_for("20b", "q8", wide).total_bytes
-        > plan_for("20b", "q8", machine(14)).total_bytes
+        plan_for("20b", "q8", wide).weights_bytes
+        > plan_for("20b", "q8", machine(16)).weights_bytes
     )
 
 

@@ -32,8 +32,10 @@ def banner_lines(llm: LLM, effort: Effort, machine: Machine) -> list[str]:
     if name == DEMO:
         name = "The demo model, a miniature"
         questions = tuple(turn.question for turn in TOUR[:3])
-    used, limit = mx.get_active_memory() / 1e9, machine.limit_bytes / 1e9
+    used, kept = mx.get_active_memory() / 1e9, mx.get_cache_memory() / 1e9
+    limit = machine.limit_bytes / 1e9
+    memory = f"memory {used:.1f} of {limit:.1f} GB, {kept:.1f} cached"
     return [
-        f"{name} · memory {used:.1f} of {limit:.1f} GB · effort {effort}",
+        f"{name} · {memory} · effort {effort}",
         f"You might ask: {' · '.join(questions)}",
     ]

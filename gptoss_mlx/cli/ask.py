@@ -13,6 +13,7 @@ from gptoss_mlx.cli.options import (
     SeedOpt,
     SystemOpt,
     TemperatureOpt,
+    WireOpt,
 )
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def ask(
     ] = None,
     temperature: TemperatureOpt = None,
     seed: SeedOpt = None,
+    wire: WireOpt = True,
     json: JsonOpt = False,
 ) -> None:
     """Ask one question, and print the answer.
@@ -64,7 +66,7 @@ def ask(
 
     begun = time.perf_counter()
     with Console(stderr=True).status("Loading the model"):
-        llm = load(model, say=partial(typer.echo, err=True))
+        llm = load(model, wire=wire, say=partial(typer.echo, err=True))
     load_s = time.perf_counter() - begun
     conversation = llm.conversation(
         effort=effort, instructions=system, temperature=temperature, seed=seed
@@ -158,6 +160,8 @@ def _print_json(
 ) -> None:
     import json
 
+    import mlx.core as mx
+
     from gptoss_mlx.harmony.json_form import message_to_json
 
     usage = answer.usage
@@ -178,6 +182,11 @@ def _print_json(
             "decode_s": round(usage.decode_s, 3),
             "prefill_tokens_per_s": round(usage.prefill_tokens_per_s, 1),
             "decode_tokens_per_s": round(usage.tokens_per_s, 1),
+        },
+        "memory": {
+            "active_bytes": mx.get_active_memory(),
+            "cached_bytes": mx.get_cache_memory(),
+            "peak_bytes": mx.get_peak_memory(),
         },
     }
     typer.echo(json.dumps(report, ensure_ascii=False, indent=2))

@@ -12,6 +12,7 @@ from gptoss_mlx.cli.options import (
     SeedOpt,
     SystemOpt,
     TemperatureOpt,
+    WireOpt,
 )
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def chat(
     ] = False,
     temperature: TemperatureOpt = None,
     seed: SeedOpt = None,
+    wire: WireOpt = True,
 ) -> None:
     """Chat with a model.
 
@@ -65,7 +67,7 @@ def chat(
     else:
         chosen = model
     with Console(stderr=True).status("Loading the model"):
-        llm = load(chosen, say=say)
+        llm = load(chosen, wire=wire, say=say)
     conversation = llm.conversation(
         effort=effort, instructions=system, temperature=temperature, seed=seed
     )

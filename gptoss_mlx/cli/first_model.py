@@ -78,7 +78,7 @@ def make_offer(machine: Machine) -> Offer:
     best = None
     for size in sorted(RELEASES):  # 120b before 20b
         plan = plan_for(size, DEFAULT_RECIPE, machine)
-        lines.append(_line(size, plan))
+        lines.append(_line(size, plan, machine))
         if plan.fits and best is None:
             best = size
     return Offer(best, tuple(lines), RELEASES[best].nbytes if best else 0)
@@ -105,13 +105,20 @@ def may_have_network() -> bool:
     return any(not name.startswith("lo") for _, name in socket.if_nameindex())
 
 
-def _line(size: str, plan: Footprint) -> str:
+def _line(size: str, plan: Footprint, machine: Machine) -> str:
+    from gptoss_mlx.model.memory import raised_limit_mb
     from gptoss_mlx.model_choice import CONTEXT_TOKENS
 
     needs = (
         f"gpt-oss-{size} needs {plan.total_bytes / 1e9:.1f} GB "
         f"with {CONTEXT_TOKENS:,} tokens of conversation"
     )
-    if not plan.fits:
+    if plan.fits:
+        return f"{needs}: it fits, with up to {plan.longest_context_tokens:,} tokens."
+    mb = raised_limit_mb(machine, plan.total_bytes)
+    if mb is None:
         return f"{needs}: it does not fit."
-    return f"{needs}: it fits, with up to {plan.longest_context_tokens:,} tokens."
+    return (
+        f"{needs}: it fits if you let a program use more, until the next restart: "
+        f"sudo sysctl iogpu.wired_limit_mb={mb}"
+    )

@@ -17,6 +17,7 @@ __all__ = [
     "SeedOpt",
     "SystemOpt",
     "TemperatureOpt",
+    "WireOpt",
 ]
 
 # A folder that does not exist is the library's error to tell, with its hint.
@@ -84,5 +85,13 @@ SeedOpt = Annotated[
         max=2**64 - 1,
         help="The same seed gives the same answer.",
         show_default=False,
+    ),
+]
+
+WireOpt = Annotated[
+    bool,
+    typer.Option(
+        "--wire/--no-wire",
+        help="Whether to keep macOS from moving a large model's memory while it answers.",
     ),
 ]

@@ -11,11 +11,13 @@ from typing import Self, cast
 import mlx.core as mx
 import numpy as np
 
+from gptoss_mlx.device import this_machine
 from gptoss_mlx.errors import ContextError
 from gptoss_mlx.generation.prompt_cache import LanguageModel, PromptCache
 from gptoss_mlx.generation.request import GeneratedToken, Generation, Progress, Request
 from gptoss_mlx.generation.stops import FinishReason, StopDetector
-from gptoss_mlx.model.cache import CHUNK_TOKENS
+from gptoss_mlx.generation.wired import wired
+from gptoss_mlx.model import memory
 
 __all__ = ["generate"]
 
@@ -26,7 +28,8 @@ def generate(
     *,
     cache: PromptCache | None = None,
     context_tokens: int | None = None,
-    chunk_tokens: int = CHUNK_TOKENS,
+    chunk_tokens: int | None = None,
+    wired_bytes: int = 0,
 ) -> Generation:
     """Continue a prompt in this thread, one token at a time.
 
@@ -40,7 +43,9 @@ def generate(
             prompt and answer. Where another request begins on it before this one has
             ended, this one reads its own text again when it goes on. None: a new one.
         context_tokens: The most that prompt and answer together can have. None: no bound.
-        chunk_tokens: How many tokens of the prompt go through the model at once.
+        chunk_tokens: How many tokens of the prompt go through the model at once. None:
+            what suits the machine.
+        wired_bytes: How much memory not to let macOS move meanwhile.
 
     Returns:
         The tokens. Nothing is computed before the first one is asked for.
@@ -65,7 +70,7 @@ def generate(
             )
     if cache is None:
         cache = PromptCache(model, max_checkpoints=0)
-    return _Generation(model, request, cache, room_tokens, chunk_tokens)
+    return _Generation(model, request, cache, room_tokens, chunk_tokens, wired_bytes)
 
 
 class _Generation:
@@ -77,11 +82,13 @@ class _Generation:
         request: Request,
         cache: PromptCache,
         room_tokens: int | None,
-        chunk_tokens: int,
+        chunk_tokens: int | None,
+        wired_bytes: int,
     ) -> None:
         self.cached_tokens = 0
         self._cache = cache
         self._chunk_tokens = chunk_tokens
+        self._wired_bytes = wired_bytes
         self._request = request
         self._draw = _Draw(model, request)
         self._stops = StopDetector(request.stops, room_tokens)
@@ -97,6 +104,10 @@ class _Generation:
         self._steps.close()
 
     def _run(self) -> Generator[GeneratedToken]:
+        with wired(self._wired_bytes):
+            yield from self._tokens()
+
+    def _tokens(self) -> Generator[GeneratedToken]:
         cache = self._cache
         text = list(self._request.prompt)
         hidden = self._prefill(text, self._request.progress)
@@ -144,10 +155,14 @@ class _Generation:
     def _prefill(self, text: list[int], progress: Progress | None = None) -> mx.array:
         """Read what the cache does not hold; return the last token's hidden state."""
         rest = self._cache.begin(text)
+        machine = this_machine()
         hidden = None
         done = 0
         while hidden is None:
-            piece = rest[done : done + self._chunk_tokens]
+            chunk = self._chunk_tokens or memory.chunk_tokens(
+                machine, len(self._cache.tokens)
+            )
+            piece = rest[done : done + chunk]
             with self._cleared_on_error():
                 hidden = self._cache.read(piece)
             done += len(piece)

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import mlx.core as mx
+from mlx.utils import tree_flatten
+
 from gptoss_mlx.checkpoint.folder import Checkpoint
+from gptoss_mlx.device import this_machine
 from gptoss_mlx.errors import UnsupportedModelError
 from gptoss_mlx.generation.compute_thread import Lane, ThreadedGeneration
 from gptoss_mlx.generation.engine import generate
 from gptoss_mlx.generation.prompt_cache import PromptCache
 from gptoss_mlx.generation.request import Generation, Request
+from gptoss_mlx.model import memory
+from gptoss_mlx.model.footprint import cache_bytes
 from gptoss_mlx.model.loading import load_model
 from gptoss_mlx.model.transformer import Model
 from gptoss_mlx.tokenizer import VOCAB_SIZE
 
 __all__ = ["ModelSource", "load_source"]
+
+# Keys and values of so many tokens are wired at least.
+WIRED_TOKENS = 8_192
 
 
 class ModelSource:
@@ -23,11 +32,13 @@ class ModelSource:
     Attributes:
         model: Turns tokens into logits.
         cache: What it has read. It belongs to the compute thread.
+        wire: Whether memory is wired while it answers, where that pays.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, *, wire: bool = True) -> None:
         self.model = model
         self.cache = PromptCache(model)
+        self.wire = wire
         self._lane = Lane()
 
     @property
@@ -47,15 +58,36 @@ class ModelSource:
 
     def _begin(self, request: Request) -> Generation:
         return generate(
-            self.model, request, cache=self.cache, context_tokens=self.context_tokens
+            self.model,
+            request,
+            cache=self.cache,
+            context_tokens=self.context_tokens,
+            wired_bytes=self._wired_bytes(len(request.prompt)) if self.wire else 0,
+        )
+
+    def _wired_bytes(self, prompt_tokens: int) -> int:
+        """Return how much memory to wire for an answer as long as its prompt."""
+        machine = this_machine()
+        if not memory.can_wire(machine):
+            return 0
+        config = self.model.config
+        tokens = min(max(2 * prompt_tokens, WIRED_TOKENS), self.context_tokens)
+        parameters = self.model.parameters()  # type: ignore[no-untyped-call]
+        arrays = dict(tree_flatten(parameters)).values()
+        return memory.wired_limit_bytes(
+            machine,
+            weights_bytes=sum(array.nbytes for array in arrays),
+            other_bytes=cache_bytes(config, tokens, machine.value_bytes)
+            + memory.working_bytes(config, machine),
         )
 
 
-def load_source(checkpoint: Checkpoint) -> ModelSource:
-    """Load a model to chat with.
+def load_source(checkpoint: Checkpoint, *, wire: bool = True) -> ModelSource:
+    """Load a model to chat with, and bound the freed memory that MLX keeps.
 
     Args:
         checkpoint: In any layout that ``load_model`` reads.
+        wire: As of ``ModelSource``.
 
     Raises:
         UnsupportedModelError: The model does not have gpt-oss's vocabulary.
@@ -67,4 +99,5 @@ def load_source(checkpoint: Checkpoint) -> ModelSource:
             f"{checkpoint.folder / 'config.json'}: vocab_size must be {VOCAB_SIZE:,} to "
             f"chat but is {vocab_size:,}."
         )
-    return ModelSource(load_model(checkpoint))
+    mx.set_cache_limit(memory.cache_limit_bytes(this_machine()))
+    return ModelSource(load_model(checkpoint), wire=wire)

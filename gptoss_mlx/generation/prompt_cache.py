@@ -182,9 +182,7 @@ class PromptCache:
         sliding = self._sliding
         for layer in sliding:
             layer.watch(last for _, last in here)
-        hidden: mx.array | None = self.model.model(
-            mx.array([list(tokens)]), self.layers, last_only=True
-        )
+        hidden: mx.array | None = self._compute(mx.array([list(tokens)]), last_only=True)
         taken = [
             Checkpoint(first, last, tuple(layer.watched[last] for layer in sliding))
             for first, last in here
@@ -200,6 +198,8 @@ class PromptCache:
         self.tokens += tokens
         for point in taken:
             self._keep(point)
+        if hidden is not None:
+            mx.clear_cache()  # a token needs none of a chunk's buffers
         return hidden
 
     def step(self, token: mx.array) -> mx.array:
@@ -211,7 +211,19 @@ class PromptCache:
         Returns:
             Its hidden state, not evaluated. Shape ``(1, 1, hidden_size)``.
         """
-        return self.model.model(token[:, None], self.layers)
+        return self._compute(token[:, None])
+
+    def _compute(self, tokens: mx.array, *, last_only: bool = False) -> mx.array:
+        """Read tokens ``(1, L)``; return hidden states, not evaluated."""
+        before = self._nbytes
+        hidden = self.model.model(tokens, self.layers, last_only=last_only)
+        if self._nbytes != before:
+            mx.clear_cache()  # no buffer is as short again as those that grew
+        return hidden
+
+    @property
+    def _nbytes(self) -> int:
+        return sum(array.nbytes for layer in self.layers for array in layer.state)
 
     def record(self, token: int) -> None:
         """Note the id of the token that ``step`` has read."""

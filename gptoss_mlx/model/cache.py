@@ -15,7 +15,6 @@ from gptoss_mlx.config import LayerType, ModelConfig
 from gptoss_mlx.errors import CacheError
 
 __all__ = [
-    "CHUNK_TOKENS",
     "MAX_WINDOWS",
     "SPARE_TOKENS",
     "Cache",
@@ -25,17 +24,18 @@ __all__ = [
     "layer_cache",
 ]
 
-# Buffers grow by this many tokens, so that most steps write in place.
+# Buffers grow by at least this many tokens, so that most steps write in place.
 STEP_TOKENS = 256
+
+# And full ones by this share of what they have room for: by STEP_TOKENS alone, the old
+# buffers of a long text would add up to its length times as many bytes.
+GROWTH = 8
 
 SPARE_TOKENS = 8
 """How many positions before its own a ``Window`` can be restored at, if they were held."""
 
 MAX_WINDOWS = 16
 """How many windows of each sliding layer are kept to go back to, unless asked otherwise."""
-
-CHUNK_TOKENS = 512
-"""How many tokens of a prompt are read at once, unless asked otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,19 +103,8 @@ class FullCache:
         """
         L = keys.shape[2]
         end = self.offset + L
-        # New buffers are made before either is stored: Ctrl-C may come at any call.
-        if self._keys is None or self._values is None:
-            tokens = self.room_for(0, 0, L)
-            buffers = _room(keys, tokens), _room(values, tokens)
-            self._keys, self._values = buffers
-        elif end > self._keys.shape[2]:
-            more = self.room_for(self.offset, self._keys.shape[2], L) - self.offset
-            held = slice(0, self.offset)
-            buffers = (
-                _append(self._keys[:, :, held], _room(keys, more)),
-                _append(self._values[:, :, held], _room(values, more)),
-            )
-            self._keys, self._values = buffers
+        self._keys = self._grown(self._keys, keys, end)
+        self._values = self._grown(self._values, values, end)
         _write(self._keys, self.offset, keys)
         _write(self._values, self.offset, values)
         self.offset = end
@@ -141,26 +130,33 @@ class FullCache:
         return [array for array in (self._keys, self._values) if array is not None]
 
     @staticmethod
-    def room_for(held: int, room: int, new: int) -> int:
-        """Return how many tokens a buffer has room for once ``new`` more are written.
+    def room_for(tokens: int) -> int:
+        """Return how many tokens a buffer has room for that holds ``tokens``."""
+        room = 0
+        while room < tokens:
+            steps = room // GROWTH // STEP_TOKENS
+            room += max(steps, 1) * STEP_TOKENS
+        return room
 
-        Args:
-            held: Tokens that are in it.
-            room: Tokens that it has room for; 0 if there is none yet.
-        """
-        return room if held + new <= room else held + _whole_steps(new)
-
-    def nbytes_for(self, tokens: int, *, token_bytes: int, chunk_tokens: int) -> int:
-        """Count the bytes of the buffers once ``tokens`` are read into an empty cache.
+    def nbytes_for(self, tokens: int, *, token_bytes: int) -> int:
+        """Count the bytes of the buffers once ``tokens`` are held.
 
         Args:
             token_bytes: Of one token's key and value.
-            chunk_tokens: How many are read at once.
         """
-        room = 0
-        for held in range(0, tokens, chunk_tokens):
-            room = self.room_for(held, room, min(chunk_tokens, tokens - held))
-        return room * token_bytes
+        return self.room_for(tokens) * token_bytes
+
+    def _grown(self, buffer: mx.array | None, new: mx.array, end: int) -> mx.array:
+        """Return a buffer with room for ``end`` tokens and the held ones in it."""
+        if buffer is None:
+            return _room(new, self.room_for(end))
+        if end <= buffer.shape[2]:
+            return buffer
+        more = self.room_for(end) - self.offset
+        grown = _append(buffer[:, :, : self.offset], _room(new, more))
+        # Now: else the old and new buffers of all layers are held at once.
+        mx.eval(grown)
+        return grown
 
 
 class SlidingCache:
@@ -309,7 +305,7 @@ class SlidingCache:
         """The buffers, for ``mx.eval``."""
         return [array for array in (self._keys, self._values) if array is not None]
 
-    def nbytes_for(self, tokens: int, *, token_bytes: int, chunk_tokens: int) -> int:
+    def nbytes_for(self, tokens: int, *, token_bytes: int) -> int:
         """Count the bytes of the buffers; see ``FullCache.nbytes_for``."""
         return self._room_tokens * token_bytes if tokens else 0
 

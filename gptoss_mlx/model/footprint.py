@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gptoss_mlx.config import ModelConfig, Quantization
-from gptoss_mlx.model.cache import CHUNK_TOKENS, MAX_WINDOWS, SlidingCache, layer_cache
+from gptoss_mlx.device import Machine
+from gptoss_mlx.model.cache import MAX_WINDOWS, SlidingCache, layer_cache
+from gptoss_mlx.model.memory import working_bytes
 
 __all__ = ["Footprint", "QuantizationOf", "cache_bytes", "footprint_of", "weights_bytes"]
 
@@ -16,10 +18,6 @@ QuantizationOf = Callable[[str, int], Quantization | None]
 
 # An expert's weights: 4 bits a value, and a scale of 8 bits for 32 of them.
 MXFP4_BITS_PER_VALUE = 4.25
-
-# What MLX holds beside weights and cache: the buffers of a prefill of CHUNK_TOKENS, its
-# own cache of freed ones, and the program.
-WORKING_BYTES = 700_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,32 +54,31 @@ class Footprint:
 def footprint_of(
     config: ModelConfig,
     quantization_of: QuantizationOf,
+    machine: Machine,
     *,
     context_tokens: int,
-    limit_bytes: int,
-    value_bytes: int = 2,
 ) -> Footprint:
     """Add up what a model needs for a conversation.
 
     Args:
         config: The model's shape, as released.
         quantization_of: What the recipe says.
+        machine: Where it is to run.
         context_tokens: Of prompt and answer together.
-        limit_bytes: What the machine lets a program use; see ``gptoss_mlx.device``.
-        value_bytes: Of a value that is not quantized: 2 in bf16, 4 where float32 is
-            computed in.
     """
+    value_bytes = machine.value_bytes
     weights = weights_bytes(config, quantization_of, value_bytes)
+    working = working_bytes(config, machine)
     longest = bisect_right(
         range(1, config.max_position_embeddings + 1),
-        limit_bytes - weights - WORKING_BYTES,
+        machine.limit_bytes - weights - working,
         key=lambda tokens: cache_bytes(config, tokens, value_bytes),
     )
     return Footprint(
         weights_bytes=weights,
         cache_bytes=cache_bytes(config, context_tokens, value_bytes),
-        working_bytes=WORKING_BYTES,
-        limit_bytes=limit_bytes,
+        working_bytes=working,
+        limit_bytes=machine.limit_bytes,
         context_tokens=context_tokens,
         longest_context_tokens=longest,
     )
@@ -92,25 +89,21 @@ def cache_bytes(
     context_tokens: int,
     value_bytes: int = 2,
     *,
-    chunk_tokens: int = CHUNK_TOKENS,
     max_windows: int = MAX_WINDOWS,
 ) -> int:
-    """Count the bytes of keys and values once a prompt is read.
+    """Count the bytes of keys and values.
 
     Args:
         config: The model's shape.
-        context_tokens: Of the prompt.
+        context_tokens: That are held.
         value_bytes: Of a key's or value's number.
-        chunk_tokens: How many tokens are read at once: buffers grow by it.
         max_windows: How many windows of each sliding layer are kept to go back to.
     """
     token_bytes = 2 * config.num_key_value_heads * config.head_dim * value_bytes
     total = 0
     for kind in set(config.layer_types):
         cache = layer_cache(config, kind)
-        nbytes = cache.nbytes_for(
-            context_tokens, token_bytes=token_bytes, chunk_tokens=chunk_tokens
-        )
+        nbytes = cache.nbytes_for(context_tokens, token_bytes=token_bytes)
         if isinstance(cache, SlidingCache):
             nbytes += max_windows * cache.window_nbytes_for(
                 context_tokens, token_bytes=token_bytes

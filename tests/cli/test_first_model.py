@@ -108,3 +108,16 @@ def test_a_model_that_is_here_is_opened(
     assert asked == []
     assert capsys.readouterr().err == ""
     assert listed == ["once"]
+
+
+def test_a_mac_of_16_gb_is_told_how_20b_fits(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By a limit that leaves macOS enough; 120b does not fit, whatever the limit."""
+    mac = Machine("Apple M2", "gpu", "bfloat16", 16 << 30, 11_453_251_584)
+
+    assert choose_model(mac, never, may_offer=True) == "demo"
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[1].startswith("gpt-oss-120b needs")
+    assert lines[1].endswith("it does not fit.")
+    assert lines[2].endswith("sudo sysctl iogpu.wired_limit_mb=13300")

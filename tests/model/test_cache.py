@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -130,6 +131,71 @@ def test_a_full_cache_grows_in_steps() -> None:
 
     assert fetched.flatten().tolist() == list(range(300))
     assert [array.shape[2] for array in cache.state] == [512, 512]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "room"),
+    [
+        (0, 0),
+        (1, 256),
+        (256, 256),
+        (257, 512),
+        (4_096, 4_096),
+        (4_097, 4_608),
+        (30_000, 32_768),
+        (131_072, 132_608),
+    ],
+)
+def test_a_full_cache_has_room_for_an_eighth_more(tokens: int, room: int) -> None:
+    """And for 256 tokens at least, whatever it was filled by."""
+    assert FullCache.room_for(tokens) == room
+
+
+def test_the_buffers_of_a_long_text_leave_few_bytes_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """12 layers, 30,000 tokens: all buffers made have at most 12 times the last ones'."""
+    token = mx.ones((1, 2, 1, 16))
+    layers = [FullCache() for _ in range(12)]
+    made = 0
+    mx.reset_peak_memory()
+    before = mx.get_active_memory()
+    for _ in range(0, 30_000, 100):
+        for layer in layers:
+            held = sum(array.nbytes for array in layer.state)
+            piece = mx.repeat(token, 100, axis=2)
+            layer.update_and_fetch(piece, piece)
+            mx.eval(layer.state)
+            now = sum(array.nbytes for array in layer.state)
+            made += now if now != held else 0
+    final = sum(array.nbytes for layer in layers for array in layer.state)
+
+    assert made <= 12 * final
+    assert mx.get_peak_memory() - before <= 1.3 * final
+
+
+def test_a_step_that_grows_the_buffers_may_be_broken_off() -> None:
+    """Keys that have grown without their values do no harm."""
+    cache = FullCache()
+    numbers = list(range(256))
+    cache.update_and_fetch(keys(*numbers), keys(*numbers))
+    grow = cache._grown
+    calls = 0
+
+    def stop(*args: Any) -> mx.array:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise KeyboardInterrupt
+        return grow(*args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cache, "_grown", stop)
+        with pytest.raises(KeyboardInterrupt):
+            cache.update_and_fetch(keys(256), keys(256))
+    fetched = cache.update_and_fetch(keys(256), keys(256))
+
+    assert all(part.flatten().tolist() == [*numbers, 256] for part in fetched)
 
 
 @pytest.mark.parametrize("cache", [FullCache(), SlidingCache(4)])
