@@ -124,6 +124,7 @@ def _answer(
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
+    written = ""
     with token_progress() as progress:
 
         def show(event: TurnEvent) -> None:
@@ -131,17 +132,20 @@ def _answer(
                 progress.reasoning()
 
         def write(text: str) -> None:
+            nonlocal written
             if not quiet:
                 progress.stop()
                 _print(text)
+                written = text
 
         turn = conversation.stream(
             question, max_tokens=max_tokens, progress=progress.reading
         )
-        answer = collect(turn, on_event=show, on_text=write)
-    if answer.text and not answer.text.endswith("\n") and not quiet:
-        _print("\n")
-    return answer
+        try:
+            return collect(turn, on_event=show, on_text=write)
+        finally:
+            if written and not written.endswith("\n"):
+                _print("\n")
 
 
 def _print(text: str) -> None:
