@@ -25,7 +25,7 @@ from gptoss_mlx.errors import (
     NoSpaceError,
     storage_errors,
 )
-from gptoss_mlx.macos import exclude_from_backups
+from gptoss_mlx.macos import exclude_from_backups, free_space_hint
 from gptoss_mlx.manifest import MANIFEST, FileEntry, Manifest, TensorEntry
 from gptoss_mlx.store import folder_for, model_size, models_folder
 
@@ -221,7 +221,8 @@ def _check_space(partial: Path, needed: int, *, anything: bool) -> None:
                 shutil.rmtree(partial)
             raise NoSpaceError(
                 f"{partial.parent} must have {needed / 1e6:,.1f} MB free "
-                f"but has {free / 1e6:,.1f} MB."
+                f"but has {free / 1e6:,.1f} MB.",
+                hint=free_space_hint(NoSpaceError.hint),
             )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["awake", "exclude_from_backups"]
+__all__ = ["awake", "exclude_from_backups", "free_space_hint"]
 
 TMUTIL, CAFFEINATE = "/usr/bin/tmutil", "/usr/bin/caffeinate"
 TMUTIL_S = 10.0
@@ -48,6 +48,13 @@ def awake() -> Iterator[None]:
         if child is not None:
             child.terminate()
             child.wait()
+
+
+def free_space_hint(hint: str) -> str:
+    """Add to a hint on a disk that is full what macOS does not count as free."""
+    if not _is_macos():
+        return hint
+    return f"{hint} Purgeable space, which Finder calls available, may not be counted."
 
 
 def _caffeinate() -> subprocess.Popen[bytes] | None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,9 @@ from typer.testing import CliRunner
 from gptoss_mlx import macos, store
 from gptoss_mlx.cli.app import app
 from gptoss_mlx.convert.pipeline import convert_checkpoint
-from gptoss_mlx.macos import awake, exclude_from_backups
+from gptoss_mlx.errors import NoSpaceError
+from gptoss_mlx.macos import awake, exclude_from_backups, free_space_hint
+from gptoss_mlx.sharing.download import _check_room
 
 Program = Callable[[str, str], Path]
 
@@ -128,6 +131,29 @@ def test_another_system_is_left_alone(program: Program, tmp_path: Path) -> None:
         assert not exclude_from_backups(tmp_path)
 
     assert not any(file.exists() for file in heard)
+
+
+@pytest.mark.usefixtures("on_a_mac")
+def test_a_disk_that_is_too_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Mac may have more than it tells, both for a download and for a conversion."""
+    full = shutil.disk_usage("/")._replace(free=5_000)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: full)
+    write_tiny_checkpoint(tmp_path / "tiny")
+    missing = SimpleNamespace(will_download=True, file_size=9_000, local_path=tmp_path)
+    for refuse in (
+        lambda: _check_room([missing]),
+        lambda: convert_checkpoint(tmp_path / "tiny", tmp_path / "out"),
+    ):
+        with pytest.raises(NoSpaceError) as caught:
+            refuse()
+        assert caught.value.hint.startswith("Free some space, ")
+        assert "Purgeable space" in caught.value.hint
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_a_disk_elsewhere() -> None:
+    """What is free is what is told."""
+    assert free_space_hint("Free some space.") == "Free some space."
 
 
 @pytest.mark.usefixtures("on_a_mac")

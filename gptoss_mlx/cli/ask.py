@@ -60,10 +60,11 @@ def ask(
 
     from rich.console import Console
 
+    from gptoss_mlx.chat.keys import output_is_kept
     from gptoss_mlx.llm import load
 
     begun = time.perf_counter()
-    with Console(stderr=True).status("Loading the model"):
+    with output_is_kept(), Console(stderr=True).status("Loading the model"):
         llm = load(model, say=partial(typer.echo, err=True))
     load_s = time.perf_counter() - begun
     conversation = llm.conversation(
