@@ -6,6 +6,7 @@ files that are whole, so that the next run does not write them again.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -26,6 +27,15 @@ LOCK = ".lock"
 JOURNAL = ".journal.json"
 DRAFT = ".journal.new"
 
+# How network disks without locks refuse one.
+_NO_LOCKS = (
+    errno.ENOTSUP,
+    errno.EOPNOTSUPP,
+    errno.ENOLCK,
+    errno.ENOSYS,
+    errno.EINVAL,
+)
+
 
 def partial_of(destination: Path) -> Path:
     """Return the folder that is ``destination`` until it is whole."""
@@ -36,7 +46,7 @@ def partial_of(destination: Path) -> Path:
 def claim_partial(destination: Path) -> Iterator[Path]:
     """Create ``destination``'s partial folder, or take over what an earlier run left.
 
-    No other process gets it until the context ends.
+    No other process gets it until the context ends, but on a disk without locks.
 
     Raises:
         ConvertError: Another process is writing it, or it is somebody else's folder.
@@ -91,7 +101,7 @@ def _lock(partial: Path) -> int:
         except FileNotFoundError:  # finished and renamed this very moment
             continue
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _flock(descriptor)
             if os.path.samestat(os.fstat(descriptor), (partial / LOCK).stat()):
                 return descriptor
         except BlockingIOError as error:
@@ -106,6 +116,14 @@ def _lock(partial: Path) -> int:
             os.close(descriptor)
             raise
         os.close(descriptor)
+
+
+def _flock(descriptor: int) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
 
 
 class Journal:

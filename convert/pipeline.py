@@ -25,8 +25,9 @@ from gptoss_mlx.errors import (
     NoSpaceError,
     storage_errors,
 )
+from gptoss_mlx.macos import exclude_from_backups, free_space_hint
 from gptoss_mlx.manifest import MANIFEST, FileEntry, Manifest, TensorEntry
-from gptoss_mlx.store import folder_for, model_size
+from gptoss_mlx.store import folder_for, model_size, models_folder
 
 from .companions import companion_files
 from .partial import Journal, claim_partial, finish_partial
@@ -85,8 +86,8 @@ def convert_checkpoint(
         destination: Must not exist. None: its place in the store.
         recipe: ``exact`` or ``q8``.
         progress: Called with the tensors' bytes done and those in all.
-        notice: Told in a sentence what becomes of an earlier run's files, and of a
-            tokenizer that is not the released one.
+        notice: Told in a sentence what becomes of an earlier run's files, of a tokenizer
+            that is not the released one, and of backups.
         shard_bytes: Most bytes of tensors in a file.
 
     Raises:
@@ -126,6 +127,9 @@ def convert_checkpoint(
         "shard_bytes": shard_bytes,
     }
     with claim_partial(destination) as partial:
+        folder = destination.parent
+        if folder == models_folder() and exclude_from_backups(folder):
+            say(f"Time Machine leaves out {folder}: what is in it can be made again.")
         journal = Journal(partial, key, say)
         done = sum(shard.nbytes for shard in shards if shard.file in journal.files)
         resumed = done
@@ -217,7 +221,8 @@ def _check_space(partial: Path, needed: int, *, anything: bool) -> None:
                 shutil.rmtree(partial)
             raise NoSpaceError(
                 f"{partial.parent} must have {needed / 1e6:,.1f} MB free "
-                f"but has {free / 1e6:,.1f} MB."
+                f"but has {free / 1e6:,.1f} MB.",
+                hint=free_space_hint(NoSpaceError.hint),
             )
 
 

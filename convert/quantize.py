@@ -14,6 +14,7 @@ import numpy as np
 
 from gptoss_mlx.checkpoint.folder import Checkpoint
 from gptoss_mlx.config import Quantization
+from gptoss_mlx.device_errors import device_errors
 
 __all__ = ["PIECE_BYTES", "QuantizedRows", "quantize_rows", "rows_of_piece"]
 
@@ -54,7 +55,7 @@ def quantize_rows(
     chunk_bytes = rows_of_piece(checkpoint, name) * row_bytes
     for chunk in checkpoint.chunks(name, chunk_bytes=chunk_bytes):
         block = np.frombuffer(chunk, stored).reshape(-1, columns)
-        with mx.stream(mx.cpu):
+        with device_errors(), mx.stream(mx.cpu):
             weight, scales, biases = mx.quantize(
                 mx.array(block).view(dtype),
                 group_size=packing.group_size,

@@ -14,6 +14,7 @@ import numpy as np
 from gptoss_mlx.checkpoint.folder import Checkpoint, open_checkpoint
 from gptoss_mlx.checkpoint.safetensors import TensorInfo, read_chunks, read_header
 from gptoss_mlx.config import Quantization
+from gptoss_mlx.device_errors import device_errors
 from gptoss_mlx.errors import CheckpointError, VerifyError, storage_errors
 from gptoss_mlx.manifest import MANIFEST, FileEntry, Manifest, read_manifest
 
@@ -228,7 +229,8 @@ def _pieces(checkpoint: Checkpoint, name: str) -> Iterator[bytes]:
     if checkpoint.is_verbatim(name):
         yield from checkpoint.chunks(name, chunk_bytes=PIECE_BYTES)
         return
-    whole = np.asarray(checkpoint.array(name).view(mx.uint8)).tobytes()
+    with device_errors():
+        whole = np.asarray(checkpoint.array(name).view(mx.uint8)).tobytes()
     for first in range(0, len(whole), PIECE_BYTES):
         yield whole[first : first + PIECE_BYTES]
 

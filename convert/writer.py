@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gptoss_mlx.errors import storage_errors
+from gptoss_mlx.files import sync_file
 
 from .plan import OutputTensor
 
@@ -95,7 +96,7 @@ def write_shard(
                 )
             of_tensors[tensor.name] = of_tensor.hexdigest()
         file.flush()
-        os.fsync(file.fileno())
+        sync_file(file.fileno())
         nbytes = file.tell()
     return WrittenFile(nbytes, of_file.hexdigest(), of_tensors)
 
@@ -111,7 +112,7 @@ def write_file(path: Path, content: bytes) -> WrittenFile:
     with storage_errors(path), path.open("wb") as file:
         file.write(content)
         file.flush()
-        os.fsync(file.fileno())
+        sync_file(file.fileno())
     return WrittenFile.of(content)
 
 
@@ -124,7 +125,7 @@ def sync_folder(folder: Path) -> None:
     with storage_errors(folder):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(descriptor)
+            sync_file(descriptor)
         except OSError as error:
             # Some network file systems do not do this for folders.
             if error.errno not in (errno.EBADF, errno.EINVAL, errno.ENOTSUP):

@@ -9,6 +9,8 @@ from typing import Literal
 
 import mlx.core as mx
 
+from gptoss_mlx.device_errors import device_errors
+
 __all__ = ["Machine", "compute_dtype", "device_kind", "macos_version", "this_machine"]
 
 # Of a machine without an Apple GPU: the rest is for the system and other programs.
@@ -47,8 +49,13 @@ class Machine:
 
 
 def this_machine() -> Machine:
-    """Look at the machine at hand, and MLX's default device on it."""
-    info = mx.device_info()
+    """Look at the machine at hand, and MLX's default device on it.
+
+    Raises:
+        DeviceError: There is no device.
+    """
+    with device_errors():
+        info = mx.device_info()
     memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     limit = info.get("max_recommended_working_set_size")
     return Machine(

@@ -21,6 +21,7 @@
     + NoSpaceError
     + NoPermissionError
   - DataError
+  - DeviceError
   - CacheError
     + SavedCacheError
   - GenerationClosedError
@@ -51,6 +52,7 @@ __all__ = [
     "CorruptFileError",
     "DataError",
     "DestinationExistsError",
+    "DeviceError",
     "DownloadError",
     "GenerationClosedError",
     "GptOssError",
@@ -236,6 +238,12 @@ class DataError(GptOssError):
     """A file that ships in the package is missing or was changed."""
 
     hint = "Reinstall the package: pip install --force-reinstall gptoss-mlx"
+
+
+class DeviceError(GptOssError):
+    """The device cannot compute: its memory is out, it was stopped, or there is none."""
+
+    hint = "Run it again. If it fails again, restart the machine."
 
 
 class CacheError(GptOssError):

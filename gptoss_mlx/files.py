@@ -1,21 +1,34 @@
-"""Look at files that somebody else wrote: nothing in them is believed.
+"""Look at files that somebody else wrote: nothing in them is believed. Sync our own.
 
-Shared by all that reads config.json, an index or a manifest.
+Shared by all that reads config.json, an index or a manifest, or writes a model.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
+import os
 import stat
 from pathlib import Path
 from typing import Any
 
 from gptoss_mlx.errors import ConfigError, storage_errors
 
-__all__ = ["has_file", "read_json_object", "short"]
+__all__ = ["has_file", "read_json_object", "short", "sync_file"]
 
 # A checkpoint's JSON files are tens of kilobytes: more is not one of them.
 MAX_JSON_BYTES = 64 << 20
+
+# How disks that know no F_FULLFSYNC, on the network for instance, refuse it.
+_NO_FULL_SYNC = (
+    errno.ENOTSUP,
+    errno.EOPNOTSUPP,
+    errno.EINVAL,
+    errno.ENOTTY,
+    errno.ENOSYS,
+    errno.EBADF,
+)
 
 
 def short(value: Any) -> str:
@@ -71,3 +84,24 @@ def read_json_object(path: Path) -> dict[str, Any]:
             f"{path}: must be a JSON object but is {short(value)}.", hint=hint
         )
     return value
+
+
+def sync_file(descriptor: int) -> None:
+    """Bring what was written to an open file or folder safely to the disk.
+
+    macOS's fsync leaves it in the drive's own cache, which a power cut empties.
+
+    Raises:
+        OSError: The disk refuses.
+
+    Source: https://developer.apple.com/library/archive/documentation/System/Conceptual/ManPages_iPhoneOS/man2/fsync.2.html
+    """
+    full_sync: int | None = getattr(fcntl, "F_FULLFSYNC", None)
+    if full_sync is not None:
+        try:
+            fcntl.fcntl(descriptor, full_sync)
+            return
+        except OSError as error:
+            if error.errno not in _NO_FULL_SYNC:
+                raise
+    os.fsync(descriptor)

@@ -113,6 +113,7 @@ class LLM:
 
         Raises:
             ContextError: The question leaves no room for an answer.
+            DeviceError: The device cannot compute.
             ValueError: There is no such effort, or a number is out of its range.
         """
         return self.answer(
@@ -147,6 +148,7 @@ class LLM:
 
         Raises:
             ContextError: The messages leave no room for an answer.
+            DeviceError: The device cannot compute.
             HarmonyError: A mapping is not a message.
             ValueError: As of ``conversation``, or a number is out of its range.
         """
@@ -178,6 +180,7 @@ class LLM:
 
         Raises:
             ContextError: With the first piece: the messages leave no room for an answer.
+            DeviceError: The device cannot compute.
             HarmonyError: A mapping is not a message.
             ValueError: As of ``answer``.
         """

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import re
 from pathlib import Path
@@ -7,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from gptoss_mlx.convert.writer import sync_folder, write_file
 from gptoss_mlx.errors import ConfigError, StorageError
-from gptoss_mlx.files import read_json_object, short
+from gptoss_mlx.files import read_json_object, short, sync_file
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir])
@@ -43,3 +46,73 @@ def test_a_missing_json_file_is_a_storage_error(tmp_path: Path) -> None:
 def test_a_value_in_a_message_is_short(value: object, text: str) -> None:
     """It is escaped, on one line, and at most 80 characters long."""
     assert short(value) == text
+
+
+def syncs(
+    monkeypatch: pytest.MonkeyPatch, *, full: bool, refusal: int | None = None
+) -> list[str]:
+    """What is asked of the system from now on, on a Mac (``full``) or elsewhere.
+
+    Args:
+        refusal: The errno with which F_FULLFSYNC is refused.
+    """
+    asked: list[str] = []
+
+    def control(descriptor: int, command: int) -> int:
+        asked.append("F_FULLFSYNC" if command == 51 else str(command))
+        if refusal is not None:
+            raise OSError(refusal, os.strerror(refusal))
+        return 0
+
+    monkeypatch.delattr(fcntl, "F_FULLFSYNC", raising=False)
+    if full:
+        monkeypatch.setattr(fcntl, "F_FULLFSYNC", 51, raising=False)
+    monkeypatch.setattr(fcntl, "fcntl", control)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: asked.append("fsync"))
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("full", "refusal", "expected"),
+    [
+        (False, None, ["fsync"]),
+        (True, None, ["F_FULLFSYNC"]),
+        (True, errno.ENOTSUP, ["F_FULLFSYNC", "fsync"]),
+        (True, errno.EINVAL, ["F_FULLFSYNC", "fsync"]),
+        (True, errno.ENOTTY, ["F_FULLFSYNC", "fsync"]),
+    ],
+)
+def test_what_is_written_survives_a_power_cut(
+    full: bool,
+    refusal: int | None,
+    expected: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a Mac the drive empties its cache; a disk that cannot do that has fsync's."""
+    asked = syncs(monkeypatch, full=full, refusal=refusal)
+    with (tmp_path / "file").open("wb") as file:
+        sync_file(file.fileno())
+
+    assert asked == expected
+
+
+def test_a_disk_that_fails_is_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the data did not arrive, fsync does not make it good."""
+    asked = syncs(monkeypatch, full=True, refusal=errno.EIO)
+    with pytest.raises(StorageError, match="Input/output error"):
+        write_file(tmp_path / "file", b"content")
+
+    assert asked == ["F_FULLFSYNC"]
+
+
+def test_folders_are_brought_to_the_disk_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their files' names are in them."""
+    asked = syncs(monkeypatch, full=True)
+    sync_folder(tmp_path)
+
+    assert asked == ["F_FULLFSYNC"]

@@ -173,10 +173,16 @@ def old_macos(machine: Machine) -> None:
 def intel_python(machine: Machine) -> None:
     """Apple silicon where the only Python runs under Rosetta."""
     machine.command("uname", "echo Darwin")
-    machine.command("sysctl", "echo 1")
+    machine.command("sysctl", '[ "$2" = hw.optional.arm64 ] && echo 1 || echo 0')
     machine.command("sw_vers", "echo 15.1")
     machine.command("python3.12", STUB_PYTHON)
     machine.env["PYTHON_IS"] = "3.12 x86_64 pip"
+
+
+def rosetta_terminal(machine: Machine) -> None:
+    """The same in a Terminal that itself runs under Rosetta."""
+    intel_python(machine)
+    machine.command("sysctl", "echo 1")
 
 
 def uv_offline(machine: Machine) -> None:
@@ -235,6 +241,12 @@ def not_a_venv(machine: Machine) -> None:
             "Python 3.11 or newer for Apple silicon is needed, "
             "and only 3.12 for Intel (python3.12) was found: "
             "install it from python.org, or install uv, which fetches it.",
+        ),
+        (
+            rosetta_terminal,
+            "Python for Apple silicon is needed, and only 3.12 for Intel (python3.12) was "
+            "found, because this Terminal runs under Rosetta: quit it, turn off "
+            '"Open using Rosetta" in its Get Info in Finder, and open it again.',
         ),
         (uv_offline, "uv could not fetch Python 3.13: error: dns"),
         (

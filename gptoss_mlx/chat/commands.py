@@ -29,7 +29,7 @@ KEYS = (
     ("Ctrl-O", "show the reasoning, also of the last answer"),
     ("Ctrl-C", "stop the answer, or clear the line"),
     ("Ctrl-D", "leave"),
-    ("Alt-Enter", "begin a new line"),
+    ("Esc, then Enter", "begin a new line (Alt-Enter; Option-Enter if Option is Meta)"),
     ("//", "begins a question that begins with a slash"),
 )
 

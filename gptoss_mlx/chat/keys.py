@@ -1,4 +1,4 @@
-"""Keys that are pressed while the model writes."""
+"""Keys that are pressed while the model writes, or is loaded."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import os
 import re
 import select
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Self
 
-__all__ = ["CTRL_O", "Keys", "as_typed"]
+__all__ = ["CTRL_O", "Keys", "as_typed", "output_is_kept"]
 
 CTRL_O = "\x0f"
 
@@ -40,7 +42,7 @@ class Keys:
 
             if self._descriptor is None:
                 self._descriptor = sys.stdin.fileno()
-            self._saved = termios.tcgetattr(self._descriptor)
+            self._saved = _mode(self._descriptor)
         except (ImportError, OSError, ValueError, termios.error):
             return self
         changed = [*self._saved[:6], [*self._saved[6]]]
@@ -79,6 +81,51 @@ class Keys:
     @property
     def text(self) -> str:  # noqa: D102 - the class describes it
         return as_typed(self._raw)
+
+
+@contextmanager
+def output_is_kept(descriptor: int | None = None) -> Iterator[None]:
+    """Let no Ctrl-O make the terminal's output vanish while no keys are read, as on macOS.
+
+    Args:
+        descriptor: The terminal. None: stdout, if it is one: what is behind a pipe may
+            use the terminal itself.
+    """
+    try:
+        import termios
+
+        terminal = sys.stdout.fileno() if descriptor is None else descriptor
+        saved = _mode(terminal)
+    except (ImportError, OSError, ValueError, termios.error):
+        yield
+        return
+    if _in_background(terminal):  # Setting a mode would stop the program.
+        yield
+        return
+    changed = [*saved]
+    changed[3] &= ~termios.IEXTEN
+    termios.tcsetattr(terminal, termios.TCSANOW, changed)
+    try:
+        yield
+    finally:
+        if not _in_background(terminal):
+            termios.tcsetattr(terminal, termios.TCSANOW, saved)
+
+
+def _mode(terminal: int) -> list[Any]:
+    """Return a terminal's mode, but for FLUSHO: Ctrl-O has set it on macOS."""
+    import termios
+
+    mode = termios.tcgetattr(terminal)
+    mode[3] &= ~getattr(termios, "FLUSHO", 0)
+    return mode
+
+
+def _in_background(terminal: int) -> bool:
+    try:
+        return os.tcgetpgrp(terminal) != os.getpgrp()
+    except OSError:  # It is not the terminal that the program was started from.
+        return False
 
 
 def as_typed(raw: str) -> str:

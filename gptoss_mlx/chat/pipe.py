@@ -10,7 +10,7 @@ from gptoss_mlx.chat.controls import without_controls
 from gptoss_mlx.chat.notices import ContextNotice, ending
 from gptoss_mlx.conversation.answer import collect
 from gptoss_mlx.conversation.conversation import Conversation
-from gptoss_mlx.errors import ContextError
+from gptoss_mlx.errors import ContextError, DeviceError
 
 __all__ = ["answer_lines"]
 
@@ -24,7 +24,8 @@ def answer_lines(
         conversation: The conversation; every answer knows the earlier ones.
         lines: One question or command each. Empty ones are skipped.
         output: Gets each answer as it is written, and a newline after it. A question that
-            there is no room for gets the newline alone.
+            there is no room for gets the newline alone; an answer that the device breaks
+            off ends where it is.
         notes: Gets everything else.
 
     Returns:
@@ -62,7 +63,7 @@ class _Pipe:
         """Answer a question; tell whether the answer is whole."""
         try:
             return self._stream(question)
-        except ContextError as error:
+        except (ContextError, DeviceError) as error:
             self.note(f"Error: {error}")
             self.note(f"Hint: {error.hint}")
             return False

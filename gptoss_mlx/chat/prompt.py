@@ -19,7 +19,7 @@ __all__ = ["CommandCompleter", "Prompt"]
 
 
 class Prompt:
-    """Asks for a line, or several: pasted, or parted by Alt-Enter."""
+    """Asks for a line, or several: pasted, or parted by Esc and Enter."""
 
     def __init__(self, show_reasoning: Callable[[], None]) -> None:
         """Begin with an empty history.

@@ -137,6 +137,9 @@ class _Chat:
                 view.stop()
                 self._interrupts = 1
                 return
+            except GptOssError:
+                view.finish()
+                raise
             said = self._notice.after(answer.usage, context_tokens=limit)
             if said is not None:
                 screen.note(said, style="yellow")

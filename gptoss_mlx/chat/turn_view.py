@@ -75,13 +75,13 @@ class TurnView:
             case Delta():
                 self._write(event)
             case ToolCall(call):
-                self._finish_part()
+                self.finish()
                 self._note_call(call)
             case ToolResult(_, result, refused):
                 text = without_controls(result.text)
                 self._screen.note(text if refused else f"result: {text}", cut=True)
             case TurnEnd():
-                self._finish_part()
+                self.finish()
                 said = ending(
                     event.reason,
                     context_tokens=self._context_tokens,
@@ -92,15 +92,21 @@ class TurnView:
                     self._screen.note(said, style=style)
         self._waiting_since = time.monotonic()
 
+    def finish(self) -> None:
+        """Show all of what was written."""
+        if self._part is not None:
+            self._part.finish()
+            self._part = None
+
     def stop(self) -> None:
         """Show what came before the user stopped it, and that it was stopped."""
-        self._finish_part()
+        self.finish()
         self._screen.note("Stopped.")
 
     def _write(self, delta: Delta) -> None:
         key = (delta.channel, delta.recipient, delta.index)
         if self._part is None or key != self._key:
-            self._finish_part()
+            self.finish()
             self._part, self._key = self._begin(delta), key
         self._part.push(without_controls(delta.text))
 
@@ -112,11 +118,6 @@ class TurnView:
                 return Reasoning(self._screen, unfolded=self._unfolded)
             case "user":
                 return BlockStream(self._screen, render=AnswerMarkdown, whole=whole_blocks)
-
-    def _finish_part(self) -> None:
-        if self._part is not None:
-            self._part.finish()
-            self._part = None
 
     def _note_call(self, call: Message) -> None:
         name = call.recipient or "nothing"

@@ -24,6 +24,7 @@ from gptoss_mlx.checkpoint.names import (
 from gptoss_mlx.checkpoint.safetensors import DTYPE_BYTES, TensorInfo, read_chunks
 from gptoss_mlx.config import ModelConfig, Quantization
 from gptoss_mlx.config_json import read_config
+from gptoss_mlx.device_errors import device_errors
 from gptoss_mlx.errors import (
     MissingTensorError,
     QuantizationError,
@@ -159,7 +160,8 @@ class Checkpoint:
         path = self.files[part].path
         if part not in self._lazy.get(path, {}):
             try:
-                loaded = mx.load(str(path))
+                with device_errors():
+                    loaded = mx.load(str(path))
             except RuntimeError as error:
                 reason = str(error).rstrip(".")
                 raise StorageError(f"{path}: MLX cannot read it: {reason}.") from error

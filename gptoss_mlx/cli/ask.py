@@ -62,10 +62,11 @@ def ask(
 
     from rich.console import Console
 
+    from gptoss_mlx.chat.keys import output_is_kept
     from gptoss_mlx.llm import load
 
     begun = time.perf_counter()
-    with Console(stderr=True).status("Loading the model"):
+    with output_is_kept(), Console(stderr=True).status("Loading the model"):
         llm = load(model, wire=wire, say=partial(typer.echo, err=True))
     load_s = time.perf_counter() - begun
     conversation = llm.conversation(
@@ -126,6 +127,7 @@ def _answer(
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
+    written = ""
     with token_progress() as progress:
 
         def show(event: TurnEvent) -> None:
@@ -133,17 +135,20 @@ def _answer(
                 progress.reasoning()
 
         def write(text: str) -> None:
+            nonlocal written
             if not quiet:
                 progress.stop()
                 _print(text)
+                written = text
 
         turn = conversation.stream(
             question, max_tokens=max_tokens, progress=progress.reading
         )
-        answer = collect(turn, on_event=show, on_text=write)
-    if answer.text and not answer.text.endswith("\n") and not quiet:
-        _print("\n")
-    return answer
+        try:
+            return collect(turn, on_event=show, on_text=write)
+        finally:
+            if written and not written.endswith("\n"):
+                _print("\n")
 
 
 def _print(text: str) -> None:

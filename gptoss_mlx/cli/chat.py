@@ -52,6 +52,7 @@ def chat(
     from rich.console import Console
 
     from gptoss_mlx.chat.banner import banner_lines
+    from gptoss_mlx.chat.keys import output_is_kept
     from gptoss_mlx.chat.pipe import answer_lines
     from gptoss_mlx.chat.terminal import chat_in_terminal
     from gptoss_mlx.cli.download import download_model
@@ -66,7 +67,7 @@ def chat(
         chosen = choose_model(machine, download_model, may_offer=can_offer())
     else:
         chosen = model
-    with Console(stderr=True).status("Loading the model"):
+    with output_is_kept(), Console(stderr=True).status("Loading the model"):
         llm = load(chosen, wire=wire, say=say)
     conversation = llm.conversation(
         effort=effort, instructions=system, temperature=temperature, seed=seed

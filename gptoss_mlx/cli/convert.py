@@ -40,12 +40,13 @@ def convert(
     """
     from gptoss_mlx.cli.progress import byte_progress
     from gptoss_mlx.convert.pipeline import convert_checkpoint
+    from gptoss_mlx.macos import awake
 
     def say(sentence: str) -> None:
         typer.echo(sentence, err=True)
 
     try:
-        with byte_progress("Converting") as progress:
+        with awake(), byte_progress("Converting") as progress:
             conversion = convert_checkpoint(
                 source, destination, recipe=recipe, progress=progress, notice=say
             )

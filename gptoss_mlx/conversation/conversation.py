@@ -126,6 +126,7 @@ class Conversation:
 
         Raises:
             ContextError: There is no room for an answer. The question is not kept.
+            DeviceError: As of ``stream``.
         """
         return collect(self.stream(question, max_tokens=max_tokens))
 
@@ -153,6 +154,8 @@ class Conversation:
 
         Raises:
             ContextError: There is no room for an answer. The question is not kept.
+            DeviceError: The device cannot compute. The question is kept if an answer to it
+                was begun, and that is kept with it.
             ValueError: Another thread is being answered.
         """
         self._end_turn()
@@ -160,7 +163,7 @@ class Conversation:
             self._is_new = False
             for tool in self._tools:
                 tool.reset()
-        messages, before = self.messages, len(self.messages)
+        messages, before, turns = self.messages, len(self.messages), self._turns
         if question is not None:
             messages.append(Message("user", question))
         asked = len(messages)
@@ -179,6 +182,7 @@ class Conversation:
         finally:
             if len(messages) == asked:  # The turn has not begun.
                 del messages[before:]
+                self._turns = turns
 
     def _end_turn(self) -> None:
         if self._turn is not None:

@@ -25,7 +25,7 @@ from gptoss_mlx.conversation.calls import (
 from gptoss_mlx.conversation.headerless import HeaderlessText
 from gptoss_mlx.conversation.repetition import RepetitionDetector
 from gptoss_mlx.conversation.usage import Clock, Usage
-from gptoss_mlx.errors import ToolError
+from gptoss_mlx.errors import GptOssError, ToolError
 from gptoss_mlx.generation.request import Progress, Request, TokenSource
 from gptoss_mlx.generation.sampling import Sampling
 from gptoss_mlx.generation.stops import Stops
@@ -133,6 +133,8 @@ def run_turn(
 
     Raises:
         ContextError: The conversation leaves no room for an answer. It is as it was.
+        DeviceError: The device cannot compute. The conversation is as it was where nothing
+            was written yet; else as one that was left.
         HarmonyError: A message cannot be rendered.
         ValueError: ``max_tokens`` is under 1, or a number of ``sampling`` is out of range.
         Exception: What the source raises, or a tool that breaks its own contract.
@@ -174,6 +176,7 @@ class _Turn:
         first = len(self.messages)
         prompt = render_conversation(self.messages, self.tokenizer)
         self.usage.prompt_tokens = len(prompt)
+        failed = False
         try:
             while True:
                 reason, call = yield from self._write(prompt)
@@ -186,8 +189,12 @@ class _Turn:
                 if len(prompt) >= self.source.context_tokens:
                     reason = "context"
                     break
+        except GptOssError:
+            # Where nothing was written, the question can be asked again as it was.
+            failed = len(self.messages) == first
+            raise
         finally:
-            if self.requests:
+            if self.requests and not failed:
                 self._close()
         yield TurnEnd(reason or "stop", self.usage, tuple(self.messages[first:]))
 

@@ -305,7 +305,7 @@ class _ComputeThread:
             return
         except BaseException as error:
             # What the frames hold is freed here, and not where the error is caught.
-            traceback.clear_frames(error.__traceback__)
+            _clear_frames(error)
             job.replies.put(error)
             self._end(job)
             return
@@ -334,6 +334,14 @@ class _ComputeThread:
             lane.holder = None
         if job in lane.waiting:
             lane.waiting.remove(job)
+
+
+def _clear_frames(error: BaseException) -> None:
+    """Free what the frames of an error, and of those it comes from, hold."""
+    cause: BaseException | None = error
+    while cause is not None:
+        traceback.clear_frames(cause.__traceback__)
+        cause = cause.__context__
 
 
 CLOSED, FINISHED = "it was closed by another thread", "the process ends"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from typing import Self, cast
@@ -12,7 +12,8 @@ import mlx.core as mx
 import numpy as np
 
 from gptoss_mlx.device import this_machine
-from gptoss_mlx.errors import ContextError
+from gptoss_mlx.device_errors import device_errors
+from gptoss_mlx.errors import ContextError, DeviceError
 from gptoss_mlx.generation.prompt_cache import LanguageModel, PromptCache
 from gptoss_mlx.generation.request import GeneratedToken, Generation, Progress, Request
 from gptoss_mlx.generation.stops import FinishReason, StopDetector
@@ -52,6 +53,7 @@ def generate(
 
     Raises:
         ContextError: The prompt leaves no room for a token.
+        DeviceError: With a token: the device cannot compute. The cache is empty then.
         ValueError: A number is out of its range.
     """
     for name, number in (
@@ -147,14 +149,21 @@ class _Generation:
     def _cleared_on_error(self) -> Iterator[None]:
         """Trust nothing in the cache after a step that has failed."""
         try:
-            yield
-        except Exception:
+            with device_errors():
+                yield
+        except Exception as error:
             self._cache.clear()
+            if isinstance(error, DeviceError):
+                # What is queued behind it may fail too, and must not fail the next step.
+                with suppress(RuntimeError):
+                    mx.synchronize()
+                mx.clear_cache()
             raise
 
     def _prefill(self, text: list[int], progress: Progress | None = None) -> mx.array:
         """Read what the cache does not hold; return the last token's hidden state."""
-        rest = self._cache.begin(text)
+        with self._cleared_on_error():
+            rest = self._cache.begin(text)
         machine = this_machine()
         hidden = None
         done = 0

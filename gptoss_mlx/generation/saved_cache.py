@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from gptoss_mlx.errors import (
     SavedCacheError,
     storage_errors,
 )
+from gptoss_mlx.files import sync_file
 from gptoss_mlx.generation.prompt_cache import Checkpoint, PromptCache
 from gptoss_mlx.model.cache import MAX_WINDOWS, SlidingCache, Window
 from gptoss_mlx.model.transformer import Model
@@ -86,7 +86,7 @@ def save_cache(cache: PromptCache, model: Model, path: Path) -> None:
         with draft.open("wb") as file:
             mx.save_safetensors(file, arrays)
             file.flush()
-            os.fsync(file.fileno())
+            sync_file(file.fileno())
         draft.replace(path)
 
 

@@ -27,8 +27,10 @@ def wired(nbytes: int) -> Iterator[None]:
         _set(key, nbytes)
         yield
     finally:
-        mx.synchronize()  # what is still computed counts on it
-        _set(key, 0)
+        try:
+            mx.synchronize()  # what is still computed counts on it
+        finally:
+            _set(key, 0)
 
 
 def _set(key: object, nbytes: int) -> None:

@@ -11,6 +11,7 @@ import mlx.nn as nn
 
 from gptoss_mlx.checkpoint.folder import Checkpoint, open_checkpoint
 from gptoss_mlx.device import compute_dtype
+from gptoss_mlx.device_errors import device_errors
 from gptoss_mlx.errors import StorageError
 from gptoss_mlx.model.transformer import Model
 
@@ -38,14 +39,16 @@ def load_model(
     Raises:
         CheckpointError: The folder holds no whole checkpoint; see ``open_checkpoint``.
         ConfigError: config.json is wrong or another model's.
+        DeviceError: The memory is too small, or there is no device.
         StorageError: A file cannot be read.
     """
     checkpoint = path if isinstance(path, Checkpoint) else open_checkpoint(Path(path))
     dtype = compute_dtype() if dtype is None else dtype
-    model = Model(checkpoint.config)
-    _quantize(model, checkpoint)
-    model.load_weights(list(_weights(checkpoint, dtype)))
-    model.eval()
+    with device_errors():
+        model = Model(checkpoint.config)
+        _quantize(model, checkpoint)
+        model.load_weights(list(_weights(checkpoint, dtype)))
+        model.eval()
     return model
 
 
@@ -70,7 +73,8 @@ def _weights(checkpoint: Checkpoint, dtype: mx.Dtype) -> Iterator[tuple[str, mx.
         if mx.issubdtype(array.dtype, mx.floating):
             array = array.astype(dtype)
         try:
-            mx.eval(array)
+            with device_errors():
+                mx.eval(array)
         except RuntimeError as error:
             reason = str(error).rstrip(".")
             raise StorageError(f"{checkpoint.folder}: {name}: {reason}.") from error

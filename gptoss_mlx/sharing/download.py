@@ -19,6 +19,7 @@ from gptoss_mlx.errors import (
     UnsupportedModelError,
     storage_errors,
 )
+from gptoss_mlx.macos import free_space_hint
 from gptoss_mlx.sharing.releases import RELEASES, Release
 from gptoss_mlx.store import released_size
 
@@ -109,7 +110,9 @@ def _check_room(files: Sequence[Any]) -> None:
     if needed > free:
         raise NoSpaceError(
             f"{folder} must have {needed / 1e9:.1f} GB free but has {free / 1e9:.1f} GB.",
-            hint="Free some space, or set HF_HOME to a folder on a larger disk.",
+            hint=free_space_hint(
+                "Free some space, or set HF_HOME to a folder on a larger disk."
+            ),
         )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from gptoss_mlx import store
 from gptoss_mlx.convert.pipeline import convert_checkpoint
 from gptoss_mlx.convert.recipes import DEFAULT_RECIPE, find_recipe
+from gptoss_mlx.macos import awake
 from gptoss_mlx.sharing.download import (
     Progress,
     check_release,
@@ -63,12 +64,13 @@ def get_model(
         say("It is here already.")
         return folder
     say(f"Downloading {release.repository}, {release.nbytes / 1e9:.1f} GB.")
-    source = fetch_release(release, endpoint=endpoint)
-    with step("Checking") as progress:
-        check_release(source, release, progress=progress)
-    with step("Converting") as progress:
-        convert_checkpoint(
-            source, folder, recipe=chosen.name, progress=progress, notice=say
-        )
+    with awake():
+        source = fetch_release(release, endpoint=endpoint)
+        with step("Checking") as progress:
+            check_release(source, release, progress=progress)
+        with step("Converting") as progress:
+            convert_checkpoint(
+                source, folder, recipe=chosen.name, progress=progress, notice=say
+            )
     say(f"The download itself may go: {source.parents[1]}")
     return folder

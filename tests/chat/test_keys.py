@@ -5,12 +5,13 @@ import pty
 import signal
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 import pytest
 
 from gptoss_mlx.chat.interrupts import PATIENCE_S, Interrupts
-from gptoss_mlx.chat.keys import Keys, as_typed
+from gptoss_mlx.chat.keys import Keys, as_typed, output_is_kept
 
 
 @pytest.fixture
@@ -59,6 +60,82 @@ def test_the_terminal_is_given_back_as_it_was(terminal: tuple[int, int]) -> None
     assert during[3] & termios.ISIG
     assert not during[3] & (termios.ICANON | termios.ECHO | termios.IEXTEN)
     assert after == before
+
+
+def discard(terminal: int) -> None:
+    """Do what macOS does when Ctrl-O is pressed: nothing that is written appears."""
+    mode = termios.tcgetattr(terminal)
+    mode[3] |= termios.FLUSHO
+    termios.tcsetattr(terminal, termios.TCSANOW, mode)
+    if not flags(terminal) & termios.FLUSHO:
+        pytest.skip("the system takes no FLUSHO from a program")
+
+
+def flags(terminal: int) -> int:
+    """The terminal's local modes."""
+    local: int = termios.tcgetattr(terminal)[3]
+    return local
+
+
+@pytest.mark.parametrize("context", [Keys, output_is_kept])
+def test_output_that_ctrl_o_made_vanish_is_back(
+    context: Callable[[int], AbstractContextManager[object]], terminal: tuple[int, int]
+) -> None:
+    """During an answer and while a model is loaded, and afterwards."""
+    _, program = terminal
+    discard(program)
+    with context(program):
+        assert not flags(program) & (termios.FLUSHO | termios.IEXTEN)
+
+    assert not flags(program) & termios.FLUSHO
+    assert flags(program) & termios.IEXTEN
+
+
+@pytest.mark.parametrize("context", [Keys, output_is_kept])
+def test_a_system_that_has_no_such_flag(
+    context: Callable[[int], AbstractContextManager[object]],
+    terminal: tuple[int, int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All else is as elsewhere."""
+    monkeypatch.delattr(termios, "FLUSHO")
+    _, program = terminal
+    before = termios.tcgetattr(program)
+    with context(program):
+        assert not flags(program) & termios.IEXTEN
+
+    assert termios.tcgetattr(program) == before
+
+
+def test_lines_are_still_typed_while_a_model_is_loaded(terminal: tuple[int, int]) -> None:
+    """And shown, and Ctrl-C is a signal."""
+    _, program = terminal
+    wanted = termios.ICANON | termios.ECHO | termios.ISIG
+    with output_is_kept(program):
+        assert flags(program) & wanted == wanted
+
+
+def test_a_program_in_the_background_leaves_the_terminal_alone(
+    terminal: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system would stop it if it did not."""
+    _, program = terminal
+    monkeypatch.setattr("os.tcgetpgrp", lambda descriptor: os.getpgrp() + 1)
+    before = termios.tcgetattr(program)
+    with output_is_kept(program):
+        assert termios.tcgetattr(program) == before
+
+
+def test_output_that_goes_into_a_file_is_kept() -> None:
+    """There is no mode to set."""
+    reading, writing = os.pipe()
+    done = False
+    with output_is_kept(writing):
+        done = True
+    os.close(reading)
+    os.close(writing)
+
+    assert done
 
 
 def test_without_a_terminal_there_are_no_keys() -> None:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,32 @@ def test_no_answer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "ended without one after" in str(done.exception)
     assert done.exception.hint.endswith("--json")
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize("command", ["ask", "chat"])
+def test_output_is_kept_while_the_model_is_loaded(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And no longer: then keys are read."""
+    heard: list[str] = []
+
+    @contextmanager
+    def output_is_kept() -> Iterator[None]:
+        heard.append("kept")
+        yield
+        heard.append("not kept")
+
+    def load(*names: object, **options: object) -> LLM:
+        heard.append("loaded")
+        return LLM(Path("model"), Scripted(turn("", "So.")), load_tokenizer())
+
+    monkeypatch.setattr("gptoss_mlx.chat.keys.output_is_kept", output_is_kept)
+    monkeypatch.setattr("gptoss_mlx.llm.load", load)
+    arguments = ["ask", "Why?"] if command == "ask" else ["chat", "demo"]
+    done = CliRunner().invoke(app, arguments, input="Why?")
+
+    assert done.stdout == "So.\n"
+    assert heard == ["kept", "loaded", "not kept"]
 
 
 def test_control_characters_do_not_reach_a_terminal(

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from gptoss_mlx.convert.partial import Journal, claim_partial, finish_partial, partial_of
 from gptoss_mlx.convert.writer import write_file
-from gptoss_mlx.errors import ConvertError, DestinationExistsError
+from gptoss_mlx.errors import ConvertError, DestinationExistsError, StorageError
 
 
 def test_two_conversions_to_one_destination(tmp_path: Path) -> None:
@@ -21,6 +23,37 @@ def test_two_conversions_to_one_destination(tmp_path: Path) -> None:
         pass
     with claim_partial(destination) as partial:
         assert partial == tmp_path / "out.partial"
+
+
+@pytest.mark.parametrize("name", ["ENOTSUP", "EOPNOTSUPP", "ENOLCK", "ENOSYS", "EINVAL"])
+def test_a_disk_without_locks(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some network disks refuse one: the conversion goes on without."""
+
+    def refuse(descriptor: int, operation: int) -> None:
+        number = getattr(errno, name)
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with claim_partial(tmp_path / "out") as partial:
+        Journal(partial, {}, print)
+        finish_partial(partial, tmp_path / "out")
+
+    assert (tmp_path / "out").is_dir()
+
+
+def test_a_disk_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another refusal of the lock is not passed over."""
+
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(StorageError), claim_partial(tmp_path / "out"):
+        pass
 
 
 def test_one_that_waited_for_the_other_to_end(tmp_path: Path) -> None:

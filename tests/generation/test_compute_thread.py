@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import SimpleQueue
@@ -18,7 +19,8 @@ import pytest
 from golden import Case
 
 from gptoss_mlx import load_model
-from gptoss_mlx.errors import GenerationClosedError
+from gptoss_mlx.device_errors import device_errors
+from gptoss_mlx.errors import DeviceError, GenerationClosedError
 from gptoss_mlx.generation import compute_thread
 from gptoss_mlx.generation.compute_thread import Lane, ThreadedGeneration
 from gptoss_mlx.generation.engine import generate
@@ -285,6 +287,32 @@ def test_an_error_is_the_asker_s() -> None:
 
     assert list(generation) == []
     assert next(other).token == 0
+
+
+def test_what_a_failed_step_held_is_freed_where_it_was_made() -> None:
+    """Also what the frames of the error behind the named one hold."""
+
+    class Array:
+        """What belongs to the compute thread."""
+
+    held: list[weakref.ref[Array]] = []
+
+    def compute() -> None:
+        array = Array()
+        held.append(weakref.ref(array))
+        raise RuntimeError("[METAL] No.")
+
+    class Failing(Counting):
+        def __next__(self) -> GeneratedToken:
+            with device_errors():
+                compute()
+            return super().__next__()
+
+    with pytest.raises(DeviceError) as caught:
+        next(ThreadedGeneration(Lane(), Request([1]), Failing))
+
+    assert isinstance(caught.value.__cause__, RuntimeError)
+    assert held[0]() is None
 
 
 def test_a_request_that_is_refused_is_not_begun() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 import pytest
+from failing_device import fail
 from folders import read_bytes
 from golden import Case, tokens_of
 from tiny_checkpoint import write_split_folder, write_tiny_checkpoint
@@ -14,7 +15,7 @@ from tiny_checkpoint import write_split_folder, write_tiny_checkpoint
 from gptoss_mlx import load_model
 from gptoss_mlx.checkpoint.folder import open_checkpoint
 from gptoss_mlx.device import compute_dtype
-from gptoss_mlx.errors import NoCheckpointError, StorageError
+from gptoss_mlx.errors import DeviceError, NoCheckpointError, StorageError
 from gptoss_mlx.model.loading import _weights
 
 
@@ -127,6 +128,16 @@ def test_a_file_that_shrinks_while_it_is_read_is_a_named_error(tmp_path: Path) -
     with pytest.raises(StorageError, match=r"embed_tokens\.weight: "):
         list(_weights(checkpoint, mx.float32))
     del lazy
+
+
+def test_memory_that_is_out_is_not_the_file_s_error(
+    released: dict[Case, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the device refuses while a tensor is read has its own name."""
+    fail(monkeypatch, "eval", after=2)
+
+    with pytest.raises(DeviceError, match="Insufficient Memory"):
+        load_model(released[Case(0, 8)])
 
 
 def test_mlx_lms_own_loop_runs_the_model(released: dict[Case, Path]) -> None:

@@ -54,6 +54,29 @@ def test_a_model_is_downloaded_checked_and_converted(hub: Hub, tmp_path: Path) -
     assert said[-1] == f"The download itself may go: {snapshot.parents[1]}"
 
 
+def test_a_download_keeps_the_machine_awake(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the first file until the model is converted."""
+    heard: list[str] = []
+
+    @contextmanager
+    def awake() -> Iterator[None]:
+        heard.append(f"awake, {len(hub.asked)} files")
+        yield
+        heard.append("asleep")
+
+    @contextmanager
+    def step(task: str) -> Iterator[Progress]:
+        heard.append(task)
+        yield lambda done, total: None
+
+    monkeypatch.setattr("gptoss_mlx.sharing.get.awake", awake)
+    get_model(hub.release(), step=step, endpoint=hub.address)
+
+    assert heard == ["awake, 0 files", "Checking", "Converting", "asleep"]
+
+
 def test_a_model_that_is_here_is_left_as_it_is(hub: Hub) -> None:
     """The second time nothing is asked for, and that is said."""
     folder = get_model(hub.release(), endpoint=hub.address)
