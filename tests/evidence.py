@@ -31,6 +31,8 @@ EVIDENCE = {
     "schemas": Line(sum, "{:,} tool schemas rendered as openai-harmony does"),
     "streams": Line(sum, "{:,} random token streams read without an exception"),
     "mutations": Line(sum, "{:,} damaged checkpoints opened or refused by name"),
+    "layer": Line(max, "layer of the real shape: {:.1e} from NumPy's, at most 1e-04"),
+    "layer_bf16": Line(max, "the same in bf16: {:.1e}, at most 2e-02"),
     "demo_logits": Line(max, "demo model: logits {:.1e} from OpenAI's, at most 1e-03"),
 }
 

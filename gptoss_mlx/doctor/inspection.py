@@ -2,20 +2,45 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import re
 import shutil
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
+
+import mlx.core as mx
 
 from gptoss_mlx import __version__, store
 from gptoss_mlx.device import Machine, this_machine
+from gptoss_mlx.doctor.mac import Mac, advice, read_mac
 from gptoss_mlx.errors import storage_errors
 
-__all__ = ["PACKAGES", "Inspection", "inspect_machine"]
+__all__ = ["PACKAGES", "Buffers", "Inspection", "inspect_machine", "wheel_tag"]
 
 PACKAGES = ("mlx", "numpy", "tiktoken", "huggingface_hub", "rich", "typer", "mlx-lm")
 """Whose versions a report tells; the last is needed by none of the commands."""
+
+# The package, and those that hold its compiled part on one system or another.
+WHEELS = ("mlx", "mlx-metal", "mlx-cpu", "mlx-cuda-12", "mlx-cuda-13")
+
+VARIABLES = ("MLX_", "GPTOSS")
+
+
+@dataclass(frozen=True, slots=True)
+class Buffers:
+    """MLX's memory, in bytes.
+
+    Attributes:
+        active_bytes: In use.
+        cache_bytes: Freed, and kept to be used again.
+        cache_limit_bytes: What it keeps at most.
+    """
+
+    active_bytes: int
+    cache_bytes: int
+    cache_limit_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +52,11 @@ class Inspection:
         home: Where models are kept.
         free_bytes: Of the disk there.
         versions: By package; None for one that is not installed.
+        wheels: Which build of MLX is installed: a tag by package.
+        environment: Variables that change what MLX or this program does.
+        buffers: MLX's memory as it is now.
+        mac: What macOS tells; None on another system.
+        advice: What the user should know or change, in a few words each.
         models: Names and states of those in the store.
     """
 
@@ -37,6 +67,11 @@ class Inspection:
     home: str
     free_bytes: int
     versions: dict[str, str | None]
+    wheels: dict[str, str]
+    environment: dict[str, str]
+    buffers: Buffers
+    mac: Mac | None
+    advice: tuple[str, ...]
     models: dict[str, str]
 
 
@@ -47,16 +82,48 @@ def inspect_machine() -> Inspection:
         StorageError: The store cannot be looked at.
     """
     home = store.home()
+    machine, mac = this_machine(), read_mac()
+    tags = {name: wheel_tag(_wheel_file(name)) for name in WHEELS}
+    wheels = {name: tag for name, tag in tags.items() if tag}
     return Inspection(
         version=__version__,
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=platform.python_version(),
-        machine=this_machine(),
+        machine=machine,
         home=str(home),
         free_bytes=_free_bytes(home),
         versions={name: _version(name) for name in PACKAGES},
+        wheels=wheels,
+        environment={
+            name: value
+            for name, value in sorted(os.environ.items())
+            if name.startswith(VARIABLES)
+        },
+        buffers=_buffers(),
+        mac=mac,
+        advice=advice(machine, wheels, mac),
         models={model.name: _state(model) for model in store.models()},
     )
+
+
+def wheel_tag(text: str) -> str | None:
+    """Return the tag in a wheel's WHEEL file, its last if it has several."""
+    tags = re.findall(r"^Tag:\s*(\S+)", text, re.M)
+    return tags[-1] if tags else None
+
+
+def _wheel_file(package: str) -> str:
+    try:
+        return distribution(package).read_text("WHEEL") or ""
+    except PackageNotFoundError:
+        return ""
+
+
+def _buffers() -> Buffers:
+    # MLX tells its limit when it is set.
+    limit = mx.set_cache_limit(mx.get_memory_limit())
+    mx.set_cache_limit(limit)
+    return Buffers(mx.get_active_memory(), mx.get_cache_memory(), limit)
 
 
 def _free_bytes(folder: Path) -> int:

@@ -7,7 +7,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from gptoss_mlx.doctor.inspection import Inspection
+from gptoss_mlx.doctor.layer import LayerCheck
+from gptoss_mlx.doctor.mac import Mac
+from gptoss_mlx.doctor.prefill import PrefillCheck
+from gptoss_mlx.doctor.rotation import BOUND, RotationCheck
 from gptoss_mlx.doctor.selftest import LogitsCheck
+from gptoss_mlx.doctor.speed import Speed
 
 __all__ = ["Report", "TourAnswer"]
 
@@ -25,25 +30,39 @@ class TourAnswer:
     passed: bool
 
 
+Check = LogitsCheck | PrefillCheck | RotationCheck | LayerCheck | TourAnswer
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """All that doctor has found.
 
     Attributes:
-        peak_bytes: The most memory that MLX used meanwhile.
+        peak_bytes: The most memory that MLX used for the demo model.
         tokens_per_s: Decoded by the demo model.
+        speed: Of the model that was named; None without one. It decides nothing.
     """
 
     inspection: Inspection
     logits: tuple[LogitsCheck, ...]
+    prefill: tuple[PrefillCheck, ...]
+    rotation: tuple[RotationCheck, ...]
+    layer: tuple[LayerCheck, ...]
     tour: tuple[TourAnswer, ...]
     peak_bytes: int
     tokens_per_s: float
+    speed: Speed | None = None
 
     @property
     def passed(self) -> bool:
         """Whether everything is as it must be."""
-        checks: tuple[LogitsCheck | TourAnswer, ...] = (*self.logits, *self.tour)
+        checks: tuple[Check, ...] = (
+            *self.logits,
+            *self.prefill,
+            *self.rotation,
+            *self.layer,
+            *self.tour,
+        )
         return all(check.passed for check in checks)
 
     def json(self) -> dict[str, Any]:
@@ -64,24 +83,7 @@ class Report:
 
     def rows(self) -> Iterator[tuple[str, str]]:
         """Give what was found in the order in which it is read."""
-        found = self.inspection
-        m = found.machine
-        yield "gptoss-mlx", f"{found.version}, Python {found.python}, {found.system}"
-        yield "device", f"{m.device} ({m.kind}), computes in {m.dtype}"
-        yield (
-            "memory",
-            f"{m.memory_bytes / 1e9:.1f} GB, "
-            f"of which a program may use {m.limit_bytes / 1e9:.1f} GB",
-        )
-        yield "disk", f"{found.free_bytes / 1e9:.1f} GB free at {found.home}"
-        yield (
-            "packages",
-            ", ".join(
-                f"{name} {which or 'absent'}" for name, which in found.versions.items()
-            ),
-        )
-        states = [f"{name} ({state})" for name, state in found.models.items()]
-        yield "models", ", ".join(states) or "none yet"
+        yield from _machine_rows(self.inspection)
         for check in self.logits:
             yield (
                 f"logits, {check.dtype}",
@@ -89,6 +91,11 @@ class Report:
                 f"at most {check.bound:.0e}; same choice at {check.same_choice} "
                 f"of {check.positions}",
             )
+        for layer in self.layer:
+            yield f"layer, {layer.dtype}, {layer.device}", _layer_text(layer)
+        yield "rotation", _rotation_text(self.rotation)
+        for pieces in self.prefill:
+            yield f"{pieces.pieces}, {pieces.dtype}", _prefill_text(pieces)
         for i, turn in enumerate(self.tour, start=1):
             yield (
                 f"tour {i}",
@@ -98,7 +105,106 @@ class Report:
             "demo model",
             f"{self.tokens_per_s:.0f} tokens/s, peak {self.peak_bytes / 1e9:.2f} GB",
         )
+        if self.speed is not None:
+            yield from _speed_rows(self.speed)
         yield "verdict", "all is right" if self.passed else "something is wrong"
+
+
+def _machine_rows(found: Inspection) -> Iterator[tuple[str, str]]:
+    m = found.machine
+    yield "gptoss-mlx", f"{found.version}, Python {found.python}, {found.system}"
+    kind = f"{m.kind}, {m.architecture}" if m.kind == "gpu" and m.architecture else m.kind
+    yield "device", f"{m.device} ({kind}), computes in {m.dtype}"
+    yield (
+        "memory",
+        f"{m.memory_bytes / 1e9:.1f} GB, "
+        f"of which a program may use {m.limit_bytes / 1e9:.1f} GB",
+    )
+    yield "disk", f"{found.free_bytes / 1e9:.1f} GB free at {found.home}"
+    yield (
+        "packages",
+        ", ".join(f"{name} {which or 'absent'}" for name, which in found.versions.items()),
+    )
+    states = [f"{name} ({state})" for name, state in found.models.items()]
+    yield "models", ", ".join(states) or "none yet"
+    yield "wheels", ", ".join(f"{name} {tag}" for name, tag in found.wheels.items())
+    buffers = found.buffers
+    yield (
+        "MLX's memory",
+        f"{buffers.active_bytes / 1e9:.2f} GB in use, {buffers.cache_bytes / 1e9:.2f} GB "
+        f"kept free, at most {buffers.cache_limit_bytes / 1e9:.2f} GB",
+    )
+    # The doctor command sets this one itself.
+    own = {"MLX_ENABLE_TF32": " (by doctor)"}
+    variables = [f"{k}={value}{own.get(k, '')}" for k, value in found.environment.items()]
+    yield "environment", ", ".join(variables) or "nothing set"
+    if found.mac is not None:
+        version = ".".join(map(str, m.macos)) or "of unknown version"
+        yield f"macOS {version}", _mac_text(found.mac)
+    for line in found.advice:
+        yield "note", line
+
+
+def _mac_text(mac: Mac) -> str:
+    limit = "unknown" if mac.wired_limit_mb is None else str(mac.wired_limit_mb)
+    return (
+        f"thermal state {mac.thermal}, Low Power Mode {_switch(mac.low_power)}, "
+        f"Rosetta {_switch(mac.rosetta)}, iogpu.wired_limit_mb {limit}"
+    )
+
+
+def _layer_text(check: LayerCheck) -> str:
+    queries = ", ".join(str(n) for n in sorted({case.queries for case in check.cases}))
+    keys = max(case.keys for case in check.cases)
+    return (
+        f"{_mark(check.passed)}: {check.rms:.1e} from NumPy, at most "
+        f"{check.rms_bound:.0e}; the furthest {check.largest:.1e}, at most "
+        f"{check.largest_bound:.0e}; queries {queries}; {keys:,} keys"
+    )
+
+
+def _rotation_text(checks: tuple[RotationCheck, ...]) -> str:
+    errors = [f"{check.radians:.1e} at {check.position:,}" for check in checks]
+    return (
+        f"{_mark(all(check.passed for check in checks))}: {', '.join(errors)} radians off, "
+        f"at most {BOUND:.0e}"
+    )
+
+
+def _prefill_text(check: PrefillCheck) -> str:
+    bound = f", at most {check.largest_bound:.0e}" if check.largest_bound else ""
+    return (
+        f"{_mark(check.passed)}: KL {check.kl:.1e} from the whole, at most "
+        f"{check.kl_bound:.0e}; logits {check.largest:.1e}{bound}"
+    )
+
+
+def _speed_rows(speed: Speed) -> Iterator[tuple[str, str]]:
+    yield "model", f"{speed.model}, loaded in {speed.load_s:.1f} s"
+    for read in speed.prefill:
+        yield (
+            f"reads by {read.chunk_tokens:,}",
+            f"{read.tokens_per_s:,.0f} tokens/s of a prompt of {read.tokens:,}",
+        )
+    for written in speed.decode:
+        share = ""
+        if written.floor_share is not None:
+            share = f", {written.floor_share:.0%} of what the memory's bandwidth allows"
+        yield (
+            f"writes at {written.context_tokens:,}",
+            f"{written.tokens_per_s:,.1f} tokens/s, "
+            f"{written.token_bytes / 1e9:.2f} GB a token{share}",
+        )
+    yield (
+        "model's memory",
+        f"{speed.active_bytes / 1e9:.2f} GB loaded, peak {speed.peak_bytes / 1e9:.2f} GB, "
+        f"{speed.cache_bytes / 1e9:.2f} GB kept free; "
+        f"predicted {speed.predicted_bytes / 1e9:.2f} GB",
+    )
+
+
+def _switch(on: bool | None) -> str:
+    return "unknown" if on is None else "on" if on else "off"
 
 
 def _mark(passed: bool) -> str:
