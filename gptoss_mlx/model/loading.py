@@ -31,7 +31,8 @@ def load_model(
             ``original/``, converted by gptoss-mlx or by mlx-lm. Or such a folder that
             ``open_checkpoint`` has opened, so that nothing is read or checked twice.
         dtype: What to compute in, ``mx.bfloat16`` or ``mx.float32``. None: what suits
-            the device.
+            the device. On an M5, MLX multiplies float32 as TF32, with 10 bits of fraction,
+            unless ``MLX_ENABLE_TF32=0`` is set before its first product.
 
     Returns:
         The model, its weights in memory.
