@@ -7,13 +7,15 @@ import mlx.core as mx
 import pytest
 from golden import Case
 
-from gptoss_mlx import load_model
+from gptoss_mlx import load, load_model
+from gptoss_mlx.device import this_machine
 from gptoss_mlx.errors import ContextError
 from gptoss_mlx.generation.engine import generate
 from gptoss_mlx.generation.model_source import ModelSource
 from gptoss_mlx.generation.request import Request, TokenSource
 from gptoss_mlx.generation.sampling import Sampling
 from gptoss_mlx.generation.stops import Stops
+from gptoss_mlx.model.memory import cache_limit_bytes
 from gptoss_mlx.model.transformer import Model
 
 PROMPT = list(range(3, 43))
@@ -143,3 +145,15 @@ def test_an_answer_that_is_closed_can_be_followed(model: Model) -> None:
 
     assert continued(source, more) == by_hand(model, more)
     assert list(steps) == []
+
+
+def test_loading_bounds_the_freed_memory_that_mlx_keeps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By the policy for this machine."""
+    limits: list[int] = []
+    monkeypatch.setattr(mx, "set_cache_limit", limits.append)
+
+    load("demo")
+
+    assert limits == [cache_limit_bytes(this_machine())]

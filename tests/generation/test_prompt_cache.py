@@ -366,3 +366,19 @@ def test_an_empty_prompt_and_a_negative_number_are_refused(model: Model) -> None
         PromptCache(model).begin([])
     with pytest.raises(ValueError, match="max_checkpoints must be 0 or more: -1"):
         PromptCache(model, max_checkpoints=-1)
+
+
+@wide
+def test_freed_memory_is_given_back_after_a_prompt_and_where_a_buffer_grows(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And at no other token: what the next one needs is kept."""
+    cache = PromptCache(model, boundaries=BOUNDARIES, max_checkpoints=0)
+    cache.read(cache.begin([5] * 16))
+    cleared: list[int] = []
+    monkeypatch.setattr(mx, "clear_cache", lambda: cleared.append(len(cache.tokens)))
+
+    answer(cache, [6] * 32)
+    cache.read(cache.begin([*cache.tokens, 5, 5]))
+
+    assert cleared == [16, 32, 48, 50]
