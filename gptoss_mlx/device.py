@@ -70,9 +70,17 @@ def this_machine() -> Machine:
 
 
 def macos_version(text: str) -> tuple[int, ...]:
-    """Read a version of macOS, e.g. ``15.6.1``; empty for what is not one."""
+    """Read a version of macOS, e.g. ``15.6.1``; empty for what is not one.
+
+    A Python that was built for an older macOS is told 16 by macOS 26.
+
+    Source: https://github.com/python/cpython/issues/135675
+    """
     parts = text.split(".")
-    return tuple(map(int, parts)) if all(part.isdigit() for part in parts) else ()
+    if not all(part.isdecimal() for part in parts):
+        return ()
+    major, *rest = map(int, parts)
+    return (26 if major == 16 else major, *rest)
 
 
 def compute_dtype() -> mx.Dtype:

@@ -32,6 +32,8 @@ MACS = [
     ("M3 Ultra", 512, 384.0, (26, 2)),
 ]
 
+MODELS = [("20b", "q8"), ("20b", "exact"), ("120b", "q8"), ("120b", "exact")]
+
 
 def verdict(machine: Machine, size: str, recipe: str) -> str:
     """What a model needs there, and whether it has it."""
@@ -65,6 +67,3 @@ def test_the_table_of_macs_is_what_the_policy_says(
     ]
 
     assert f"| {' | '.join(cells)} |" in DOCUMENT.read_text(encoding="utf-8").splitlines()
-
-
-MODELS = [("20b", "q8"), ("20b", "exact"), ("120b", "q8"), ("120b", "exact")]

@@ -15,7 +15,14 @@ from typing import Any, Protocol
 import mlx.core as mx
 
 from gptoss_mlx.errors import CacheError
-from gptoss_mlx.model.cache import MAX_WINDOWS, SPARE_TOKENS, Cache, SlidingCache, Window
+from gptoss_mlx.model.cache import (
+    MAX_WINDOWS,
+    SPARE_TOKENS,
+    Cache,
+    FullCache,
+    SlidingCache,
+    Window,
+)
 
 __all__ = [
     "BOUNDARIES",
@@ -215,15 +222,17 @@ class PromptCache:
 
     def _compute(self, tokens: mx.array, *, last_only: bool = False) -> mx.array:
         """Read tokens ``(1, L)``; return hidden states, not evaluated."""
-        before = self._nbytes
+        before = self._room
         hidden = self.model.model(tokens, self.layers, last_only=last_only)
-        if self._nbytes != before:
+        if self._room != before:
             mx.clear_cache()  # no buffer is as short again as those that grew
         return hidden
 
     @property
-    def _nbytes(self) -> int:
-        return sum(array.nbytes for layer in self.layers for array in layer.state)
+    def _room(self) -> int:
+        """Of the full layers, in tokens; their buffers grow together."""
+        full = (layer.room for layer in self.layers if isinstance(layer, FullCache))
+        return next(full, 0)
 
     def record(self, token: int) -> None:
         """Note the id of the token that ``step`` has read."""

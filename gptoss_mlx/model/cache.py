@@ -111,6 +111,11 @@ class FullCache:
         return self._keys[:, :, :end], self._values[:, :, :end]
 
     @property
+    def room(self) -> int:
+        """How many tokens the buffers have room for."""
+        return 0 if self._keys is None else int(self._keys.shape[2])
+
+    @property
     def rewindable(self) -> int:
         """How many tokens ``rewind`` can take back."""
         return self.offset
