@@ -10,7 +10,8 @@ ROOT = Path(__file__).parents[1]
 # What each part stands on. It may import these, and all that they may; nothing else.
 STANDS_ON: dict[str, tuple[str, ...]] = {
     "data": (),
-    "errors": (),
+    "controls": (),
+    "errors": ("controls",),
     "device_errors": ("errors",),
     "files": ("errors",),
     "macos": (),

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import TextIO
 
 from gptoss_mlx.chat.commands import Command, Next, read_line, run_command
-from gptoss_mlx.chat.controls import without_controls
 from gptoss_mlx.chat.notices import ContextNotice, ending
+from gptoss_mlx.controls import without_controls
 from gptoss_mlx.conversation.answer import collect
 from gptoss_mlx.conversation.conversation import Conversation
 from gptoss_mlx.errors import ContextError, DeviceError

@@ -8,7 +8,6 @@ from rich.console import Console
 from rich.text import Text
 
 from gptoss_mlx.chat.commands import Command, Next, read_line, run_command
-from gptoss_mlx.chat.controls import without_controls
 from gptoss_mlx.chat.interrupts import Interrupts
 from gptoss_mlx.chat.keys import Keys
 from gptoss_mlx.chat.markdown import MARKDOWN_THEME
@@ -17,6 +16,7 @@ from gptoss_mlx.chat.prompt import Prompt
 from gptoss_mlx.chat.reasoning import reasoning_text
 from gptoss_mlx.chat.screen import Screen
 from gptoss_mlx.chat.turn_view import TurnView
+from gptoss_mlx.controls import without_controls
 from gptoss_mlx.conversation.answer import collect
 from gptoss_mlx.conversation.conversation import Conversation
 from gptoss_mlx.conversation.turn import ToolCall, TurnEvent

@@ -6,11 +6,11 @@ import time
 from typing import Protocol
 
 from gptoss_mlx.chat.blocks import BlockStream
-from gptoss_mlx.chat.controls import without_controls
 from gptoss_mlx.chat.markdown import AnswerMarkdown, whole_blocks
 from gptoss_mlx.chat.notices import ending, tokens_text
 from gptoss_mlx.chat.reasoning import Reasoning
 from gptoss_mlx.chat.screen import Screen
+from gptoss_mlx.controls import without_controls
 from gptoss_mlx.conversation.answer import AnswerText, audience
 from gptoss_mlx.conversation.turn import ToolCall, ToolResult, TurnEnd, TurnEvent
 from gptoss_mlx.harmony.messages import Message

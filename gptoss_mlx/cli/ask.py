@@ -154,7 +154,7 @@ def _answer(
 def _print(text: str) -> None:
     import sys
 
-    from gptoss_mlx.chat.controls import without_controls
+    from gptoss_mlx.controls import without_controls
 
     sys.stdout.write(without_controls(text) if sys.stdout.isatty() else text)
     sys.stdout.flush()

@@ -1,0 +1,50 @@
+"""Text of others, made harmless where a person reads it."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["escaped", "without_controls"]
+
+# C0, DEL and C1, halves of characters, and what turns the writing direction around.
+_CONTROLS = "\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff"
+# Line and paragraph separators, and what has no width: a soft hyphen, zero-width spaces,
+# invisible operators, deprecated format characters, interlinear annotations, tags.
+_INVISIBLE = (
+    "\xad\u061c\u180e\u200b\u2028\u2029\u2060-\u2065\u206a-\u206f\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e0fff"
+)
+# Words and emoji are made with joiners and direction marks. No name needs them.
+_JOINERS = "\u200c-\u200f"
+
+_IN_A_NAME = re.compile(f"[{_CONTROLS}{_INVISIBLE}{_JOINERS}]")
+_IN_TEXT = re.compile(f"(?![\t\n])[{_CONTROLS}{_INVISIBLE}]")
+
+
+def escaped(text: str) -> str:
+    r"""Write every character that is not seen, line ends too, as an escape: ``\x1b``.
+
+    For what a file or a server names, in one line: paths, tensors, keys, titles, errors.
+    """
+    return _IN_A_NAME.sub(lambda found: _escape(found[0]), text)
+
+
+def _escape(character: str) -> str:
+    # Not repr(), which leaves what it thinks can be printed.
+    code = ord(character)
+    short = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}.get(character)
+    return short or (
+        f"\\x{code:02x}"
+        if code < 0x100
+        else f"\\u{code:04x}"
+        if code < 0x10000
+        else f"\\U{code:08x}"
+    )
+
+
+def without_controls(text: str) -> str:
+    """Leave out what is not seen but for line feeds and tabs: a terminal may obey it.
+
+    For what a model or a document says, in many lines. Joiners and odd spaces stay.
+    """
+    return _IN_TEXT.sub("", text.replace("\u2028", "\n").replace("\u2029", "\n"))
