@@ -9,7 +9,8 @@ from rich.console import Console
 
 from gptoss_mlx.chat import screen as screens
 from gptoss_mlx.chat.blocks import BlockStream
-from gptoss_mlx.chat.markdown import AnswerMarkdown, whole_blocks
+from gptoss_mlx.chat.markdown import AnswerMarkdown
+from gptoss_mlx.chat.markdown_parser import whole_blocks
 from gptoss_mlx.chat.screen import Screen
 
 PIECES = (
@@ -23,7 +24,7 @@ PIECES = (
 def shown(text: str, *, width: int = 80) -> str:
     """Render a text at once."""
     out = io.StringIO()
-    Console(file=out, width=width, markup=False).print(AnswerMarkdown(text))
+    Console(file=out, width=width, markup=False).print(AnswerMarkdown(text), crop=False)
     return out.getvalue()
 
 
@@ -72,7 +73,7 @@ def test_a_block_is_whole_when_the_next_has_begun(text: str, whole: str) -> None
     ("text", "expected"),
     [
         ("<b>bold</b> and <br>", "<b>bold</b> and <br>"),
-        ("<div>\ntext\n</div>", "<div> text </div>"),
+        ("<div>\ntext\n</div>", "<div>\ntext\n</div>"),
         ("[note]: https://example.org", "[note]: https://example.org"),
         ("[a](https://example.org)", "a (https://example.org)"),
         ("![a cat](cat.png)", "!a cat (cat.png)"),
