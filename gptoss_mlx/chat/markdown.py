@@ -92,7 +92,10 @@ def _block(node: SyntaxTreeNode, console: Console, width: int) -> Iterable[_Line
 
 def _wrapped(text: Text, console: Console, width: int) -> Iterator[_Line]:
     """Wrap text; only a word that no line holds is parted."""
-    for line in text.wrap(console, max(width, 1), overflow="fold", tab_size=8):
+    lines = [text]
+    if not text.plain.isprintable() or cell_len(text.plain) > width:
+        lines = list(text.wrap(console, max(width, 1), overflow="fold", tab_size=8))
+    for line in lines:
         line.rstrip()
         yield _Line(list(line.render(console)))
 
