@@ -61,6 +61,8 @@ class LLM:
         instructions: str | None = None,
         tools: Sequence[ToolLike] = (),
         temperature: float | None = None,
+        top_p: float | None = None,
+        max_tokens: int | None = None,
         seed: int | None = None,
     ) -> Conversation:
         """Begin a conversation, or go on with one.
@@ -76,6 +78,8 @@ class LLM:
             tools: What the model may call, and is told of: plain functions, described by
                 their type hints and docstrings, or tools. They serve one conversation.
             temperature: 0 is greedy. None: as ``sampling`` says.
+            top_p: Draw from the likeliest tokens that together have this probability.
+            max_tokens: The most that an answer may have, reasoning included.
             seed: The same seed draws the same tokens.
 
         Raises:
@@ -86,6 +90,8 @@ class LLM:
         sampling = self.sampling
         if temperature is not None:
             sampling = replace(sampling, temperature=temperature)
+        if top_p is not None:
+            sampling = replace(sampling, top_p=top_p)
         if seed is not None:
             sampling = replace(sampling, seed=seed)
         return Conversation(
@@ -97,6 +103,7 @@ class LLM:
             current_date=datetime.date.today(),
             tools=tools,
             sampling=sampling,
+            max_tokens=max_tokens,
         )
 
     def ask(
@@ -107,6 +114,7 @@ class LLM:
         instructions: str | None = None,
         tools: Sequence[ToolLike] = (),
         temperature: float | None = None,
+        top_p: float | None = None,
         max_tokens: int | None = None,
         seed: int | None = None,
     ) -> Answer:
@@ -117,7 +125,6 @@ class LLM:
 
         Args:
             messages: As of ``conversation``, and so are the others. They stay as they are.
-            max_tokens: The most it may write, reasoning included.
 
         Raises:
             ContextError: The messages leave no room for an answer.
@@ -131,9 +138,11 @@ class LLM:
             instructions=instructions,
             tools=tools,
             temperature=temperature,
+            top_p=top_p,
+            max_tokens=max_tokens,
             seed=seed,
         ) as conversation:
-            return conversation.ask(max_tokens=max_tokens)
+            return conversation.ask()
 
     def stream(
         self,
@@ -143,6 +152,7 @@ class LLM:
         instructions: str | None = None,
         tools: Sequence[ToolLike] = (),
         temperature: float | None = None,
+        top_p: float | None = None,
         max_tokens: int | None = None,
         seed: int | None = None,
     ) -> Generator[Delta]:
@@ -163,13 +173,15 @@ class LLM:
             instructions=instructions,
             tools=tools,
             temperature=temperature,
+            top_p=top_p,
+            max_tokens=max_tokens,
             seed=seed,
         )
-        return _deltas(conversation, max_tokens)
+        return _deltas(conversation)
 
 
-def _deltas(conversation: Conversation, max_tokens: int | None) -> Generator[Delta]:
-    with conversation, closing(conversation.stream(max_tokens=max_tokens)) as turn:
+def _deltas(conversation: Conversation) -> Generator[Delta]:
+    with conversation, closing(conversation.stream()) as turn:
         for event in turn:
             if isinstance(event, Delta):
                 yield event

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -18,7 +19,8 @@ from gptoss_mlx.cli.convert import convert
 from gptoss_mlx.cli.doctor import doctor
 from gptoss_mlx.cli.download import download
 from gptoss_mlx.cli.harmony import harmony
-from gptoss_mlx.cli.models import list_models
+from gptoss_mlx.cli.models import models
+from gptoss_mlx.cli.usage import UsageError, usage_message
 from gptoss_mlx.cli.verify import verify
 from gptoss_mlx.errors import GptOssError
 
@@ -30,6 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     # Rich takes longer to import than all the rest of --help takes to run.
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
@@ -60,7 +63,7 @@ app.command()(convert)
 app.command()(doctor)
 app.command()(download)
 app.add_typer(harmony, name="harmony")
-app.command("models")(list_models)
+app.add_typer(models, name="models")
 app.command()(verify)
 
 
@@ -71,13 +74,23 @@ def main() -> None:
     Ctrl-C, and 128 and its number for another signal.
     """
     _open_closed_streams()
+    _print_in_any_encoding()
     _leave_in_order()
     try:
         try:
-            app()
+            status = app(standalone_mode=False)
         finally:
             # A closed pipe must be noticed here, not at the interpreter's exit.
             sys.stdout.flush()
+        if isinstance(status, int) and status:
+            if status > 128:
+                _exit_soon(status)
+            sys.exit(status)
+        sys.exit(0)
+    except UsageError as error:
+        _refuse(error)
+    except typer.Abort:
+        sys.exit(1)
     except GptOssError as error:
         if os.environ.get("GPTOSS_DEBUG"):
             raise
@@ -102,6 +115,15 @@ def main() -> None:
         raise
 
 
+def _refuse(error: Exception) -> NoReturn:
+    """Say what was wrong with what was typed, and exit with 2."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        typer.echo(str(error), err=True)
+    else:
+        _print_error(*usage_message(error, sys.argv[1:]))
+    sys.exit(2)
+
+
 def _exit_soon(status: int) -> NoReturn:
     """Exit, and do not wait for a step that a model is computing."""
     # Not imported: a command without a model has no need of MLX.
@@ -119,6 +141,13 @@ def _open_closed_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, PTH123 - for good
+
+
+def _print_in_any_encoding() -> None:
+    """Replace what a stream's encoding does not have, as a latin-1 terminal's."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _leave_in_order() -> None:

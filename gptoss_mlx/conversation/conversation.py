@@ -47,6 +47,7 @@ class Conversation:
         current_date: datetime.date | None = None,
         tools: Sequence[ToolLike] = (),
         sampling: Sampling = Sampling(),
+        max_tokens: int | None = None,
     ) -> None:
         """Begin a conversation.
 
@@ -63,6 +64,7 @@ class Conversation:
             tools: What the model may call, and is told of: tools, or plain functions; see
                 ``function_from``.
             sampling: How tokens are drawn.
+            max_tokens: The most that an answer may have, reasoning included.
 
         Raises:
             HarmonyError: A mapping is not a message.
@@ -77,6 +79,7 @@ class Conversation:
         self._current_date = current_date
         self._tools = read_tools(tools)
         self._sampling = sampling
+        self._max_tokens = max_tokens
         self._turns = 0
         self._turn: Generator[TurnEvent] | None = None
         self._is_new = True  # The tools are to be reset.
@@ -149,7 +152,8 @@ class Conversation:
         Args:
             question: Any text. None: what the last message says.
             sampling: How tokens of this answer are drawn. None: as of the others.
-            max_tokens: The most the model may write, reasoning included.
+            max_tokens: The most the model may write, reasoning included. None: as of the
+                others.
             progress: Called with (tokens prefilled, tokens to prefill) of each prompt.
             watch: Called at every token, and at least ten times a second while one is
                 waited for. What it raises ends the turn.
@@ -176,7 +180,7 @@ class Conversation:
                 self._tokenizer,
                 tools=self._tools,
                 sampling=self._next_sampling() if sampling is None else sampling,
-                max_tokens=max_tokens,
+                max_tokens=self._max_tokens if max_tokens is None else max_tokens,
                 progress=progress,
                 watch=watch,
             )
