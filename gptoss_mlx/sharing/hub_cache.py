@@ -22,7 +22,7 @@ __all__ = ["CachedRelease"]
 
 # The Hub takes no larger file without LFS, whose name for a file is its sha256.
 MAX_GIT_BYTES = 10 << 20
-CHUNK_BYTES = 16 << 20
+CHUNK_BYTES = 1 << 20
 LOCK_WAIT_S = 1.0
 
 
@@ -111,7 +111,7 @@ class CachedRelease:
             StorageError: It cannot be read.
         """
         digest = hashlib.sha256()
-        with storage_errors(path), path.open("rb") as file:
+        with storage_errors(path), path.open("rb", buffering=0) as file:
             while chunk := file.read(CHUNK_BYTES):
                 digest.update(chunk)
                 hear(len(chunk))
