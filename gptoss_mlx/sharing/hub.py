@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
@@ -46,19 +47,27 @@ class Dropped(Exception):  # noqa: N818 - heard by the transfer alone, and no us
 
 
 def hub_cache_root() -> str:
-    """Return the folder of huggingface_hub's cache.
+    """Import huggingface_hub, and return the folder of its cache.
 
     Raises:
-        DownloadError: huggingface_hub cannot be used as the environment sets it up.
+        DownloadError: It cannot be used as the environment sets it up.
     """
     # Read where huggingface_hub is imported: nobody is told more than what is fetched.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
-        from huggingface_hub import constants
-
-        return str(constants.HF_HUB_CACHE)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # On settings that concern no download here.
+            # The modules themselves: the package prints what it fails to import.
+            from huggingface_hub import constants
     except Exception as error:
         raise _refused("huggingface_hub cannot start", error) from error
+    if constants.HF_HUB_DOWNLOAD_TIMEOUT <= 0:
+        raise DownloadError(
+            "HF_HUB_DOWNLOAD_TIMEOUT must be a number of seconds above 0 "
+            f"but is {constants.HF_HUB_DOWNLOAD_TIMEOUT}.",
+            hint="Unset HF_HUB_DOWNLOAD_TIMEOUT, or correct it.",
+        )
+    return str(constants.HF_HUB_CACHE)
 
 
 class Hub:
@@ -105,7 +114,8 @@ class Hub:
 
     @contextmanager
     def _response(self, name: str, start: int) -> Iterator[httpx2.Response]:
-        from huggingface_hub import constants, hf_hub_url
+        from huggingface_hub import constants
+        from huggingface_hub.file_download import hf_hub_url
         from huggingface_hub.utils import get_session
 
         try:
@@ -251,10 +261,10 @@ class Hub:
 
     def unreachable(self, reason: str) -> DownloadError:
         """Return the error for a Hub that was not reached."""
-        through = _set_proxies()
+        through = _set_proxies() or (_set("HF_ENDPOINT") if not self._endpoint else [])
         return DownloadError(
             f"{self._repository} must be reachable on the Hub but is not: {reason}"
-            f"{f' (through {through[0]})' if through else ''}.",
+            f"{f' ({_with_value(through[0])} is set)' if through else ''}.",
             hint=self._again,
         )
 
@@ -267,24 +277,44 @@ class Hub:
 
 def _refused(what: str, error: Exception, hint: str | None = None) -> DownloadError:
     """Return the error for a setting that huggingface_hub or httpx2 cannot use."""
+    names = _blamed(error)
+    if isinstance(error, ImportError) and "socks" in str(error):
+        hint = "Install what it needs, pip install socksio, or unset the variable."
+    elif names:
+        hint = f"Unset {names[0]}, or correct it."
+    by = f" with {', '.join(map(_with_value, names))}" if names else ""
+    return DownloadError(f"{what}{by}: {_reason(error)}.", hint=hint)
+
+
+def _blamed(error: Exception) -> list[str]:
+    """Return the environment variables that an error is about, as far as can be told."""
     text = str(error)
     names = [
         name
         for name, value in os.environ.items()
-        if value
-        and name.upper().startswith(("HF_", "HUGGING", *_PROXIES))
-        and (value in text or (isinstance(error, UnicodeError) and not value.isascii()))
+        if name.upper().startswith(("HF_", "HUGGING", *_PROXIES))
+        and (
+            name in text
+            or (value and repr(value) in text)
+            or (isinstance(error, UnicodeError) and not value.isascii())
+        )
     ]
-    if not names and isinstance(error, OSError):
-        names = _set(*_CERTIFICATES)
-    if (not names and isinstance(error, ImportError | ValueError)) or "URL" in repr(error):
-        names = names or _set_proxies() or _set("HF_ENDPOINT")
-    if isinstance(error, ImportError) and "socks" in text:
-        hint = "Install what it needs, pip install socksio, or unset the variable."
-    elif names:
-        hint = f"Unset {names[0]}, or correct it."
-    by = f" with {', '.join(names)} as set" if names else ""
-    return DownloadError(f"{what}{by}: {_reason(error)}.", hint=hint)
+    if names:
+        return names
+    if isinstance(error, OSError):
+        named = _set(*_CERTIFICATES)
+        gone = [name for name in named if not os.path.exists(os.environ[name])]  # noqa: PTH110
+        return gone or named
+    if isinstance(error, ImportError | ValueError) or "URL" in repr(error):
+        return _set_proxies() or _set("HF_ENDPOINT")
+    return []
+
+
+def _with_value(name: str) -> str:
+    """Write a variable for a message, without what may hold a password."""
+    if name in (*_CERTIFICATES, "HF_ENDPOINT") or name.startswith("HF_HUB_"):
+        return f"{name}={_reason(ValueError(os.environ[name]))}"
+    return name
 
 
 def _set(*names: str) -> list[str]:

@@ -9,6 +9,7 @@ Source: https://huggingface.co/docs/huggingface_hub/guides/manage-cache
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterator
@@ -55,18 +56,23 @@ class CachedRelease:
             with storage_errors(folder):
                 try:
                     folder.mkdir(parents=True, exist_ok=True)
-                except (FileExistsError, NotADirectoryError) as error:
-                    named = [n for n in ("HF_HUB_CACHE", "HF_HOME") if os.environ.get(n)]
-                    by = f", where {named[0]} puts it," if named else ""
-                    raise DownloadError(
-                        f"The Hugging Face cache must be a folder, but {self._root}{by} "
-                        "is none or lies in a file.",
-                        hint="Set HF_HOME to a folder.",
-                    ) from error
+                except OSError as error:
+                    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                        raise
+                    raise self._no_folder(error) from error
         with ExitStack() as locks:
             for name, pin in sorted(self._release.files.items()):
                 _lock(self._locks / f"{pin.sha256}.lock", name, locks, say)
             yield
+
+    def _no_folder(self, error: OSError) -> DownloadError:
+        named = [name for name in ("HF_HUB_CACHE", "HF_HOME") if os.environ.get(name)]
+        by = f", where {named[0]} puts it," if named else ""
+        return DownloadError(
+            f"The Hugging Face cache must be a folder to write in, but {self._root}{by} is "
+            f"not: {error.strerror}.",
+            hint=f"Set {(named or ['HF_HOME'])[0]} to a folder of your own.",
+        )
 
     def find(self, name: str) -> Path | None:
         """Return a file that has the right size, if there is one."""
