@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import io
+import errno
 import os
 import signal
 import sys
@@ -20,9 +20,15 @@ from gptoss_mlx.cli.doctor import doctor
 from gptoss_mlx.cli.download import download
 from gptoss_mlx.cli.harmony import harmony
 from gptoss_mlx.cli.models import models
+from gptoss_mlx.cli.streams import (
+    is_stdout_error,
+    open_closed_streams,
+    print_in_any_encoding,
+    watch_stdout,
+)
 from gptoss_mlx.cli.usage import UsageError, usage_message
 from gptoss_mlx.cli.verify import verify
-from gptoss_mlx.errors import GptOssError
+from gptoss_mlx.errors import GptOssError, NoSpaceError
 
 __all__ = ["app", "main"]
 
@@ -73,8 +79,9 @@ def main() -> None:
     The exit status is the command's own, or 1 for a GptOssError, 2 for bad usage, 130 for
     Ctrl-C, and 128 and its number for another signal.
     """
-    _open_closed_streams()
-    _print_in_any_encoding()
+    open_closed_streams()
+    print_in_any_encoding()
+    watch_stdout()
     _leave_in_order()
     try:
         try:
@@ -101,11 +108,9 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        # A disk that is full under stdout; every other refusal is a StorageError.
         if os.environ.get("GPTOSS_DEBUG"):
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        _print_error(f"{error.strerror or error}.", "Free some space where output goes.")
+        _print_system_error(error)
         sys.exit(1)
     except KeyboardInterrupt:
         _exit_soon(130)
@@ -136,20 +141,6 @@ def _exit_soon(status: int) -> NoReturn:
     sys.exit(status)
 
 
-def _open_closed_streams() -> None:
-    """Give closed standard streams the null device: no other file gets their numbers."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, PTH123 - for good
-
-
-def _print_in_any_encoding() -> None:
-    """Replace what a stream's encoding does not have, as a latin-1 terminal's."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
-
-
 def _leave_in_order() -> None:
     """Clean up when told to end: a terminal gets its cursor and its lines back."""
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -159,7 +150,23 @@ def _leave_in_order() -> None:
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
+    # Told again, it is clearing up already.
+    signal.signal(number, signal.SIG_IGN)
     sys.exit(128 + number)
+
+
+def _print_system_error(error: OSError) -> None:
+    """Tell what the operating system refused, where no part of the program did."""
+    reason = error.strerror or str(error) or type(error).__name__
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if is_stdout_error(error):
+        # What is still buffered cannot be written, and the interpreter tries once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        hint = "Free some space where output goes." if is_full else "See where output goes."
+        _print_error(f"{reason}.", hint)
+        return
+    where = f"{error.filename}: " if error.filename else ""
+    _print_error(f"{where}{reason}.", NoSpaceError.hint if is_full else GptOssError.hint)
 
 
 def _print_error(message: str, hint: str) -> None:
