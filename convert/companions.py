@@ -116,13 +116,13 @@ def companion_files(
         "generation_config.json": json.dumps(GENERATION_CONFIG, indent=2).encode(),
     }
     for name in COPIED:
-        path = _find(checkpoint.folder, name)
+        path = _find(checkpoint, name)
         if path is not None:
             with storage_errors(path):
                 files[name] = path.read_bytes()
     if "tokenizer.json" in files:
         if hashlib.sha256(files["tokenizer.json"]).hexdigest() != TOKENIZER_JSON_SHA256:
-            path = _find(checkpoint.folder, "tokenizer.json")
+            path = _find(checkpoint, "tokenizer.json")
             notice(f"{path} is not the one released with gpt-oss. It is kept as it is.")
     elif checkpoint.config.vocab_size == VOCAB_SIZE:
         files["tokenizer.json"] = tokenizer_json()
@@ -134,7 +134,10 @@ def companion_files(
     return files
 
 
-def _find(folder: Path, name: str) -> Path | None:
+def _find(checkpoint: Checkpoint, name: str) -> Path | None:
+    if checkpoint.only is not None and name not in checkpoint.only:
+        return None
+    folder = checkpoint.folder
     folders = [folder, folder.parent] if folder.name == "original" else [folder]
     for place in folders:
         with storage_errors(place / name):

@@ -11,7 +11,7 @@ import json
 import os
 import shlex
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -71,6 +71,7 @@ def convert_checkpoint(
     destination: Path | None = None,
     *,
     recipe: str = DEFAULT_RECIPE,
+    only: Collection[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
     notice: Callable[[str], None] | None = None,
     shard_bytes: int = SHARD_BYTES,
@@ -85,6 +86,8 @@ def convert_checkpoint(
         source: In Hugging Face's layout or OpenAI's.
         destination: Must not exist. None: its place in the store.
         recipe: ``exact`` or ``q8``.
+        only: The names of the files of ``source`` that are read; what else lies there
+            makes no difference. None: all that a checkpoint has.
         progress: Called with the tensors' bytes done and those in all.
         notice: Told in a sentence what becomes of an earlier run's files, of a tokenizer
             that is not the released one, and of backups.
@@ -102,7 +105,7 @@ def convert_checkpoint(
         StorageError: The disk refuses for another reason.
     """
     chosen = find_recipe(recipe)
-    checkpoint = open_checkpoint(source)
+    checkpoint = open_checkpoint(source, only=only)
     if checkpoint.layout is Layout.MLX:
         raise ConvertError(
             f"{source} must be a released checkpoint but is an MLX folder.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,6 +57,7 @@ class Checkpoint:
         parameters: Every tensor that the model computes with, by its name in the model:
             those of the release, but q, k and v in one and experts' blocks as uint32.
         files: Every tensor the files have, by its name there.
+        only: The names of the files that may be read; None: all.
     """
 
     folder: Path
@@ -65,6 +66,7 @@ class Checkpoint:
     views: Mapping[str, View]
     parameters: Mapping[str, View]
     files: Mapping[str, TensorInfo]
+    only: Collection[str] | None = None
     _lazy: dict[Path, dict[str, mx.array]] = field(default_factory=dict, repr=False)
 
     @property
@@ -173,13 +175,15 @@ class Checkpoint:
         return self._lazy[path].pop(part)
 
 
-def open_checkpoint(folder: Path) -> Checkpoint:
+def open_checkpoint(folder: Path, *, only: Collection[str] | None = None) -> Checkpoint:
     """Open a checkpoint in any layout: read its headers, check every tensor, read none.
 
     Takes under a second and a few megabytes at any size.
 
     Args:
         folder: Holds config.json and the safetensors files.
+        only: The names of the files that may be read: others are as if they were not
+            there. None: all.
 
     Raises:
         NoCheckpointError: ``folder`` is none, or lacks config.json or safetensors files.
@@ -197,7 +201,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     """
     check_folder(folder)
     config = read_config(folder)
-    files = list_tensors(folder)
+    files = list_tensors(folder, only=only)
     layout = detect_layout(files, quantized=config.quantization is not None)
     openai = layout is Layout.OPENAI
     # Decided so that a stray tensor of the other kind is what the message is about.
@@ -223,7 +227,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     _check_parts(views, files, folder)
     _check_alike(quantizations, folder)
     parameters = {view.name: view for view in parameter_views(views)}
-    return Checkpoint(folder, config, layout, views, parameters, files)
+    return Checkpoint(folder, config, layout, views, parameters, files, only)
 
 
 def _experts(layer: int) -> str:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from gptoss_mlx.cli.options import (
     EffortOpt,
+    MaxTokensOpt,
+    ModelOpt,
     OptionalModelArg,
     SeedOpt,
+    ShowReasoningOpt,
     SystemOpt,
     TemperatureOpt,
+    TopPOpt,
     WireOpt,
+    one_model,
 )
 
 if TYPE_CHECKING:
@@ -24,14 +29,14 @@ __all__ = ["chat"]
 
 
 def chat(
-    model: OptionalModelArg = None,
+    model_name: OptionalModelArg = None,
+    model: ModelOpt = None,
     effort: EffortOpt = "medium",
     system: SystemOpt = None,
-    show_reasoning: Annotated[
-        bool,
-        typer.Option("--show-reasoning", help="Print the reasoning too, in a terminal."),
-    ] = False,
+    max_tokens: MaxTokensOpt = None,
+    show_reasoning: ShowReasoningOpt = False,
     temperature: TemperatureOpt = None,
+    top_p: TopPOpt = None,
     seed: SeedOpt = None,
     wire: WireOpt = True,
 ) -> None:
@@ -43,9 +48,9 @@ def chat(
 
     Example: echo "What is gpt-oss?" | gptoss-mlx chat
     """
+    model = one_model(model_name, model)
     # Imported here so that --help does not wait for MLX.
     import functools
-    import io
     import itertools
     import sys
 
@@ -70,11 +75,13 @@ def chat(
     with output_is_kept(), Console(stderr=True).status("Loading the model"):
         llm = load(chosen, wire=wire, say=say)
     conversation = llm.conversation(
-        effort=effort, instructions=system, temperature=temperature, seed=seed
+        effort=effort,
+        instructions=system,
+        temperature=temperature,
+        top_p=top_p,
+        max_tokens=max_tokens,
+        seed=seed,
     )
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
     if sys.stdin.isatty() and sys.stdout.isatty():
         banner = banner_lines(llm, effort, machine)
         chat_in_terminal(conversation, banner=banner, show_reasoning=show_reasoning)

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import typer
 
+from gptoss_mlx.errors import GptOssError
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from gptoss_mlx.device import Machine
     from gptoss_mlx.model.footprint import Footprint
 
 __all__ = ["Offer", "can_offer", "choose_model", "make_offer", "may_have_network"]
+
+
+# Of somebody who waits for a conversation.
+PATIENCE_S = 4.0
+
+
+class Download(Protocol):
+    """Downloads a model by a recipe, and gives its folder."""
+
+    def __call__(self, model: str, recipe: str, *, patience_s: float) -> Path: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +43,12 @@ class Offer:
     nbytes: int
 
 
-def choose_model(
-    machine: Machine, download: Callable[[str, str], Path], *, may_offer: bool
-) -> str | Path:
+def choose_model(machine: Machine, download: Download, *, may_offer: bool) -> str | Path:
     """Choose the best model that is here; without one, offer the download.
 
     Args:
         machine: Where it is to run.
-        download: Called with a size and a recipe, and gives the model's folder.
+        download: Called where the user says yes. If it fails, the demo model opens.
         may_offer: Whether there is somebody to ask, and perhaps a network.
 
     Returns:
@@ -62,7 +71,12 @@ def choose_model(
     question = f"Download gpt-oss-{offer.size} now ({offer.nbytes / 1e9:.1f} GB)?"
     if not typer.confirm(question, default=False, err=True):
         return DEMO
-    return download(offer.size, DEFAULT_RECIPE)
+    try:
+        return download(offer.size, DEFAULT_RECIPE, patience_s=PATIENCE_S)
+    except GptOssError as error:
+        hint = error.hint.rstrip(".")
+        typer.echo(f"{error} {hint}. The demo model answers meanwhile.", err=True)
+        return DEMO
 
 
 def make_offer(machine: Machine) -> Offer:

@@ -3,41 +3,86 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gptoss_mlx.cli.options import JsonOpt
+from gptoss_mlx.cli.options import JsonOpt, complete_model
 from gptoss_mlx.cli.progress import size_text
+from gptoss_mlx.controls import escaped
 
 if TYPE_CHECKING:
     from gptoss_mlx.store import StoredModel
 
-__all__ = ["list_models"]
+__all__ = ["models"]
+
+models = typer.Typer(rich_markup_mode=None, no_args_is_help=False)
 
 
-def list_models(as_json: JsonOpt = False) -> None:
-    """List the models on this machine.
+@models.callback(invoke_without_command=True)
+def list_models(context: typer.Context, as_json: JsonOpt = False) -> None:
+    """List the models on this machine, or remove one.
 
     Example: gptoss-mlx models --json
     """
-    from gptoss_mlx.store import models, models_folder
+    if context.invoked_subcommand is not None:
+        return
+    from gptoss_mlx import store
 
-    found = models()
+    found = store.models()
     if as_json:
         rows = [{**asdict(model), "path": str(model.path)} for model in found]
         typer.echo(json.dumps(rows, indent=2))
         return
     if not found:
-        typer.echo(f"No models in {models_folder()} yet.", err=True)
-        typer.echo("Hint: Download one: gptoss-mlx download 20b", err=True)
+        typer.echo(f"There are no models in {store.models_folder()} yet.", err=True)
+        typer.echo("Hint: gptoss-mlx download 20b", err=True)
         return
     table = [("NAME", "MODEL", "RECIPE", "BYTES", "STATE"), *map(_row, found)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for row in table:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         typer.echo("  ".join(cells).rstrip())
+
+
+@models.command("rm")
+def remove_model(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="A name that `gptoss-mlx models` lists.",
+            autocompletion=complete_model,
+            show_default=False,
+        ),
+    ],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Remove a model from this machine.
+
+    The download that it was converted from stays in the Hugging Face cache.
+
+    Example: gptoss-mlx models rm gpt-oss-20b-q8
+    """
+    import sys
+
+    from gptoss_mlx import store
+    from gptoss_mlx.errors import AnswerError
+
+    model = store.find_stored(name)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise AnswerError(
+                f"{escaped(model.name)} is not removed unasked.",
+                hint=f"gptoss-mlx models rm --yes {shlex.quote(model.name)}",
+            )
+        question = f"Remove {escaped(model.name)} ({size_text(model.nbytes)})?"
+        if not typer.confirm(question, default=False, err=True):
+            return
+    store.remove(model)
+    typer.echo(f"Removed {escaped(str(model.path))}", err=True)
 
 
 def _row(model: StoredModel) -> tuple[str, str, str, str, str]:
@@ -48,17 +93,9 @@ def _row(model: StoredModel) -> tuple[str, str, str, str, str]:
     else:
         state = "ready"
     return (
-        _printable(model.name),
+        escaped(model.name),
         model.size or ("other" if model.layers else "-"),
-        _printable(model.recipe or "-"),
+        escaped(model.recipe or "-"),
         size_text(model.nbytes),
-        _printable(state),
-    )
-
-
-def _printable(text: str) -> str:
-    """Escape what could move the cursor: a folder may have any name."""
-    return "".join(
-        mark if mark.isprintable() else mark.encode("unicode_escape").decode()
-        for mark in text
+        escaped(state),
     )

@@ -7,6 +7,7 @@ import pytest
 from gptoss_mlx import store
 from gptoss_mlx.cli.first_model import choose_model
 from gptoss_mlx.device import Machine
+from gptoss_mlx.errors import DownloadError
 from gptoss_mlx.store import StoredModel
 
 GB = 1_000_000_000
@@ -33,7 +34,7 @@ def answer(patch: pytest.MonkeyPatch, yes: bool) -> list[str]:
     return asked
 
 
-def never(model: str, recipe: str) -> Path:
+def never(model: str, recipe: str, *, patience_s: float) -> Path:
     """What downloads where nothing is to be downloaded."""
     raise AssertionError
 
@@ -57,12 +58,28 @@ def test_yes_downloads_and_opens_it(monkeypatch: pytest.MonkeyPatch) -> None:
     answer(monkeypatch, True)
     wanted: list[tuple[str, str]] = []
 
-    def download(model: str, recipe: str) -> Path:
+    def download(model: str, recipe: str, *, patience_s: float) -> Path:
         wanted.append((model, recipe))
         return Path("folder")
 
     assert choose_model(MACHINE, download, may_offer=True) == Path("folder")
     assert wanted == [("20b", "q8")]
+
+
+def test_a_download_that_fails_opens_the_demo_model(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line says why, and what goes on; nobody waits over 5 s for the Hub."""
+    answer(monkeypatch, True)
+
+    def download(model: str, recipe: str, *, patience_s: float) -> Path:
+        assert patience_s < 5
+        raise DownloadError("There is no network.", hint="Run it again: gptoss-mlx x")
+
+    assert choose_model(MACHINE, download, may_offer=True) == "demo"
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "There is no network. Run it again: gptoss-mlx x. The demo model answers meanwhile."
+    )
 
 
 def test_where_neither_fits_nothing_is_asked(
