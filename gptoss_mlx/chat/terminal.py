@@ -30,6 +30,7 @@ def chat_in_terminal(
     conversation: Conversation,
     *,
     banner: Sequence[str],
+    question: str | None = None,
     show_reasoning: bool = False,
     console: Console | None = None,
 ) -> None:
@@ -40,6 +41,7 @@ def chat_in_terminal(
     Args:
         conversation: The conversation.
         banner: Lines to begin with.
+        question: One that was asked already; it is answered first.
         show_reasoning: Print the reasoning unasked.
         console: Where to. None: stdout.
     """
@@ -48,7 +50,7 @@ def chat_in_terminal(
     for line in banner:
         chat.say(line)
     chat.say(f"/help lists the commands, Ctrl-C stops an answer, {LEAVES}")
-    chat.run()
+    chat.run(question)
 
 
 class _Chat:
@@ -69,10 +71,14 @@ class _Chat:
         """Print a dim line."""
         self._console.print(Text(without_controls(line), style="dim"))
 
-    def run(self) -> None:
-        """Take lines until the user leaves."""
+    def run(self, question: str | None = None) -> None:
+        """Take lines until the user leaves, after a question that was asked already."""
         while True:
             try:
+                if question is not None:
+                    self.say(f"> {question}")
+                    first, question = question, None
+                    self._answer(first)
                 line = read_line(self._ask())
                 if isinstance(line, Command):
                     follows = run_command(line, self._conversation, self.say)

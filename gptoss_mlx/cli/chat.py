@@ -21,7 +21,7 @@ from gptoss_mlx.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from gptoss_mlx.llm import LLM
 
@@ -61,19 +61,18 @@ def chat(
     from gptoss_mlx.chat.pipe import answer_lines
     from gptoss_mlx.chat.terminal import chat_in_terminal
     from gptoss_mlx.cli.download import download_model
-    from gptoss_mlx.cli.first_model import can_offer, choose_model
+    from gptoss_mlx.cli.first_model import Choice, can_offer, choose_model
     from gptoss_mlx.device import this_machine
     from gptoss_mlx.llm import load
 
     say = functools.partial(typer.echo, err=True)
     machine = this_machine()
-    chosen: str | Path
     if model is None:
         chosen = choose_model(machine, download_model, may_offer=can_offer())
     else:
-        chosen = model
+        chosen = Choice(model)
     with output_is_kept(), Console(stderr=True).status("Loading the model"):
-        llm = load(chosen, wire=wire, say=say)
+        llm = load(chosen.model, wire=wire, say=say)
     conversation = llm.conversation(
         effort=effort,
         instructions=system,
@@ -84,9 +83,16 @@ def chat(
     )
     if sys.stdin.isatty() and sys.stdout.isatty():
         banner = banner_lines(llm, effort, machine)
-        chat_in_terminal(conversation, banner=banner, show_reasoning=show_reasoning)
+        chat_in_terminal(
+            conversation,
+            banner=banner,
+            question=chosen.question,
+            show_reasoning=show_reasoning,
+        )
         return
-    lines = (line.decode(errors="replace") for line in sys.stdin.buffer)
+    lines: Iterator[str] = (line.decode(errors="replace") for line in sys.stdin.buffer)
+    if chosen.question is not None:
+        lines = itertools.chain([chosen.question], lines)
     first = next(lines, None)
     if first is None:
         _take_tour(llm)
