@@ -130,7 +130,8 @@ def convert_checkpoint(
         folder = destination.parent
         if folder == models_folder() and exclude_from_backups(folder):
             say(f"Time Machine leaves out {folder}: what is in it can be made again.")
-        journal = Journal(partial, key, say)
+        names = {shard.file: {t.name for t in shard.tensors} for shard in shards}
+        journal = Journal(partial, key, names, say)
         done = sum(shard.nbytes for shard in shards if shard.file in journal.files)
         resumed = done
         room = sum(map(len, companions.values())) + ROOM_BYTES

@@ -10,6 +10,7 @@ from typing import Any
 from gptoss_mlx.checkpoint.folder import Checkpoint
 from gptoss_mlx.checkpoint.layout import Layout
 from gptoss_mlx.errors import storage_errors
+from gptoss_mlx.files import has_file, read_file
 from gptoss_mlx.manifest import Provenance
 
 __all__ = ["identity_of", "provenance_of"]
@@ -19,6 +20,9 @@ _LAYOUTS = {
     Layout.OPENAI: "original",
     Layout.MLX: "mlx",
 }
+# huggingface_hub writes three short lines.
+MAX_METADATA_BYTES = 1 << 16
+
 _REVISION = re.compile(r"[0-9a-f]{40}")
 
 
@@ -64,8 +68,8 @@ def identity_of(checkpoint: Checkpoint) -> dict[str, Any]:
 def _downloaded_revision(root: Path, folder: Path) -> str | None:
     file = (folder / "config.json").relative_to(root)
     metadata = root / ".cache" / "huggingface" / "download" / f"{file}.metadata"
-    with storage_errors(metadata):
-        if not metadata.is_file():
-            return None
-        first = metadata.read_text(errors="replace").partition("\n")[0]
+    if not has_file(metadata):
+        return None
+    content = read_file(metadata, max_bytes=MAX_METADATA_BYTES)
+    first = content.decode(errors="replace").partition("\n")[0]
     return first if _REVISION.fullmatch(first) else None

@@ -12,14 +12,13 @@ import json
 import math
 import os
 import re
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gptoss_mlx.errors import CorruptFileError, storage_errors
-from gptoss_mlx.files import short
+from gptoss_mlx.errors import CorruptFileError, WrongFileError
+from gptoss_mlx.files import LFS_HINT, MAX_JSON_BYTES, open_file, short
 
 __all__ = ["DTYPE_BYTES", "TensorInfo", "read_chunks", "read_header"]
 
@@ -41,14 +40,10 @@ DTYPE_BYTES = {
     "F64": 8,
 }
 
-# The limit of the format's own reader.
-MAX_HEADER_BYTES = 100_000_000
+# The format's own reader takes 100 MB. The largest of a gpt-oss model has 100 kB.
+MAX_HEADER_BYTES = MAX_JSON_BYTES
 MAX_DIMENSIONS = 8
 MAX_DIMENSION = 1 << 40
-
-# A clone without Git LFS has small text files instead, which begin with "version ".
-LFS_HINT = "Fetch the file itself: git lfs pull"
-
 
 # JSON can say it, UTF-8 cannot, and MLX throws at it.
 _HALF_OF_A_PAIR = re.compile("[\ud800-\udfff]")
@@ -83,11 +78,24 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
             file or itself. The message names the tensor.
         StorageError: The file cannot be read.
     """
-    with storage_errors(path):
-        # Opening a pipe would wait for its other end.
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise CorruptFileError(path, "must be a file but is none.")
-    with storage_errors(path), path.open("rb") as file:
+    try:
+        content, file_bytes = _read_header(path)
+    except WrongFileError as error:
+        raise CorruptFileError(path, "must be a file but is none.") from error
+    entries = _parse(content, path)
+    data_start = 8 + len(content)
+    tensors = [
+        _tensor(name, entry, path, data_start, file_bytes - data_start)
+        for name, entry in entries.items()
+    ]
+    tensors.sort(key=lambda tensor: (tensor.start, tensor.nbytes))
+    _check_cover(tensors, path, data_start, file_bytes)
+    return {tensor.name: tensor for tensor in tensors}
+
+
+def _read_header(path: Path) -> tuple[bytes, int]:
+    """Return the header's JSON, and how many bytes the file has."""
+    with open_file(path) as file:
         file_bytes = os.fstat(file.fileno()).st_size
         prefix = file.read(8)
         if len(prefix) < 8:
@@ -102,22 +110,15 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
                 f"but says {header_bytes:,}.",
                 hint=LFS_HINT if prefix == b"version " else None,
             )
-        content = file.read(header_bytes)
+        # No more than is there: reading makes room for all that is asked for.
+        content = file.read(min(header_bytes, file_bytes))
     if len(content) < header_bytes:
         raise CorruptFileError(
             path,
             f"the header must have {header_bytes:,} bytes but the file ends after "
             f"{len(content):,}.",
         )
-    entries = _parse(content, path)
-    data_start = 8 + header_bytes
-    tensors = [
-        _tensor(name, entry, path, data_start, file_bytes - data_start)
-        for name, entry in entries.items()
-    ]
-    tensors.sort(key=lambda tensor: (tensor.start, tensor.nbytes))
-    _check_cover(tensors, path, data_start, file_bytes)
-    return {tensor.name: tensor for tensor in tensors}
+    return content, file_bytes
 
 
 def read_chunks(
@@ -129,7 +130,7 @@ def read_chunks(
         CorruptFileError: The file has become shorter since its header was read.
         StorageError: The file cannot be read.
     """
-    with storage_errors(tensor.path), tensor.path.open("rb") as file:
+    with open_file(tensor.path) as file:
         file.seek(tensor.start + first)
         while nbytes:
             chunk = file.read(min(chunk_bytes, nbytes))
