@@ -195,7 +195,8 @@ class _Pieces:
 
 def _check_destination(source: Path, destination: Path) -> None:
     with storage_errors(destination):
-        place, origin = destination.resolve(), source.resolve()
+        # Path.resolve raises at a circle of links.
+        place, origin = (Path(os.path.realpath(p)) for p in (destination, source))
         if place == origin or origin in place.parents:
             raise ConvertError(
                 f"The destination must lie outside {source} but is {destination}.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,9 @@ def identity_of(checkpoint: Checkpoint) -> dict[str, Any]:
         StorageError: A file cannot be read.
     """
     config = checkpoint.folder / "config.json"
-    files = sorted({tensor.path.resolve() for tensor in checkpoint.files.values()})
+    files = sorted(
+        {Path(os.path.realpath(tensor.path)) for tensor in checkpoint.files.values()}
+    )
     with storage_errors(checkpoint.folder):
         return {
             "config": hashlib.sha256(config.read_bytes()).hexdigest(),

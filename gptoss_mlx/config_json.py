@@ -131,14 +131,20 @@ def hugging_face_keys(config: ModelConfig) -> dict[str, Any]:
 
 
 class _Reader:
-    """Takes values of one kind out of a JSON object, and says where one is wrong."""
+    """Takes values of one kind out of a JSON object, and says where one is wrong.
+
+    A value that is null is as good as absent.
+    """
 
     def __init__(self, keys: Mapping[str, Any], source: str) -> None:
         self.keys = keys
         self.source = source
 
+    def has(self, key: str) -> bool:
+        return self.keys.get(key) is not None
+
     def integer(self, key: str, default: int | None = None) -> int:
-        value = self.keys.get(key, default)
+        value = self._get(key, default)
         if isinstance(value, bool) or not isinstance(value, int):
             raise self._wrong(key, "an integer", value)
         if not 0 < value <= MAX_SIZE:
@@ -146,7 +152,7 @@ class _Reader:
         return value
 
     def number(self, key: str, default: float | None = None) -> float:
-        value = self.keys.get(key, default)
+        value = self._get(key, default)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self._wrong(key, "a number", value)
         # An integer too large for a float is no number a model uses either.
@@ -162,11 +168,15 @@ class _Reader:
 
     def require(self, key: str, expected: Any, *, default: Any = None) -> None:
         """Refuse a model that differs from gpt-oss in a way nothing here computes."""
-        value = self.keys.get(key, default)
+        value = self._get(key, default)
         if value != expected:
             raise UnsupportedModelError(
                 f"{self.source}: {key} must be {expected!r} but is {short(value)}."
             )
+
+    def _get(self, key: str, default: Any) -> Any:
+        value = self.keys.get(key)
+        return default if value is None else value
 
     def _wrong(self, key: str, rule: str, value: Any) -> ConfigError:
         found = f"is {short(value)}" if key in self.keys else "is missing"
@@ -179,12 +189,13 @@ def _parse_hugging_face(reader: _Reader) -> ModelConfig:
     reader.require("attention_bias", True, default=True)
     reader.require("tie_word_embeddings", False, default=False)
     # transformers 5 moves rope_theta and rope_scaling into rope_parameters.
-    if "rope_parameters" in reader.keys:
-        rope = reader.inner("rope_parameters")
-        theta = rope if "rope_theta" in rope.keys else reader
-    else:
-        rope, theta = reader.inner("rope_scaling"), reader
-    rope.require("rope_type", "yarn")
+    has_parameters = reader.has("rope_parameters")
+    rope = reader.inner("rope_parameters" if has_parameters else "rope_scaling")
+    theta = rope if rope.has("rope_theta") else reader
+    # "type" is what transformers 4 called it before.
+    rope.require(
+        "type" if rope.has("type") and not rope.has("rope_type") else "rope_type", "yarn"
+    )
     # gpt-oss was trained without rounding the ends of YaRN's ramp.
     rope.require("truncate", False, default=False)
     num_hidden_layers = reader.integer("num_hidden_layers")
@@ -276,7 +287,7 @@ def _layer_types(reader: _Reader, num_hidden_layers: int) -> tuple[LayerType, ..
 
 
 def _quantization(reader: _Reader) -> QuantizationTable | None:
-    if "quantization" not in reader.keys:
+    if not reader.has("quantization"):
         method = reader.keys.get("quantization_config")
         if isinstance(method, dict) and method.get("quant_method") not in (
             None,

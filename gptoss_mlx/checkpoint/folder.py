@@ -15,6 +15,7 @@ from gptoss_mlx.checkpoint.layout import (
     list_tensors,
 )
 from gptoss_mlx.checkpoint.names import (
+    FLOATS,
     View,
     dense_modules,
     parameter_name,
@@ -32,6 +33,7 @@ from gptoss_mlx.errors import (
     TensorDtypeError,
     TensorShapeError,
     UnexpectedTensorError,
+    UnsupportedModelError,
 )
 from gptoss_mlx.files import short
 
@@ -211,6 +213,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         for module in dense_modules(config)
     }
     _check_expert_quantization(config, folder)
+    _check_expert_floats(files, folder)
     views = {
         view.name: view
         for view in tensor_views(
@@ -309,6 +312,25 @@ def _check_expert_quantization(config: ModelConfig, folder: Path) -> None:
                     f"{folder / 'config.json'}: quantization of {module!r} must have "
                     f"mode 'mxfp4' but has {found}."
                 )
+
+
+def _check_expert_floats(files: Mapping[str, TensorInfo], folder: Path) -> None:
+    """Say what a fine-tune is whose experts were never packed again."""
+    experts = {
+        name: tensor
+        for name, tensor in files.items()
+        if ".mlp.experts." in name or ".mlp.mlp1_weight" in name
+    }
+    if any(name.endswith(("blocks", "scales")) for name in experts):
+        return
+    for name, tensor in experts.items():
+        if tensor.dtype in FLOATS and "bias" not in name and len(tensor.shape) > 1:
+            raise UnsupportedModelError(
+                f"{folder}: experts must be MXFP4, as they are released, "
+                f"but {short(name)} is {tensor.dtype}: "
+                "a fine-tune that was not packed again.",
+                hint="Use a checkpoint with MXFP4 experts: others are not supported yet.",
+            )
 
 
 def _check_alike(quantizations: Mapping[str, Quantization | None], folder: Path) -> None:

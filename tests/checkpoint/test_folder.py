@@ -35,6 +35,7 @@ from gptoss_mlx.errors import (
     TensorDtypeError,
     TensorShapeError,
     UnexpectedTensorError,
+    UnsupportedModelError,
 )
 
 Array = npt.NDArray[Any]
@@ -724,3 +725,37 @@ def test_a_checkpoint_can_be_shown(root: Path) -> None:
 
     assert isinstance(checkpoint, Checkpoint)
     assert "_lazy" not in repr(checkpoint)
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "model.layers.{}.mlp.experts.gate_up_proj",
+        "model.layers.{}.mlp.experts.0.gate_proj.weight",
+        "model.layers.{}.mlp.experts.gate_proj.weight",
+        "block.{}.mlp.mlp1_weight",
+    ],
+)
+def test_a_fine_tune_with_experts_in_bf16_is_told_what_it_is(
+    tmp_path: Path, spelling: str
+) -> None:
+    """To fetch the files again would not help."""
+    write_tiny_checkpoint(tmp_path)
+    place = tmp_path / "original" if spelling.startswith("block") else tmp_path
+    tensors = {
+        name: tensor
+        for name, tensor in read_tensors(place / MODEL).items()
+        if ".experts." not in name and "mlp1" not in name and "mlp2" not in name
+    }
+    for layer in range(4):
+        tensors[spelling.format(layer)] = np.zeros((8, 96, 128), np.uint16)
+    write_safetensors(place / MODEL, tensors)
+
+    with pytest.raises(UnsupportedModelError) as caught:
+        open_checkpoint(place)
+    name = spelling.format(0)
+    assert str(caught.value) == (
+        f"{place}: experts must be MXFP4, as they are released, but {name!r} is BF16: "
+        "a fine-tune that was not packed again."
+    )
+    assert "Fetch" not in caught.value.hint
