@@ -23,7 +23,7 @@ from .tokenizer_files import (
     tokenizer_json,
 )
 
-__all__ = ["companion_files"]
+__all__ = ["COPIED", "companion_files"]
 
 COPIED = (
     "tokenizer.json",

@@ -32,7 +32,7 @@ from gptoss_mlx.errors import (
 )
 from gptoss_mlx.files import has_file, read_json_object, short
 
-__all__ = ["hugging_face_keys", "parse_config", "read_config"]
+__all__ = ["hugging_face_keys", "parse_config", "read_config", "read_config_keys"]
 
 # Far beyond any model, near enough that a wrong number cannot make a reader hang.
 MAX_LAYERS = 1_000
@@ -49,6 +49,18 @@ def read_config(folder: Path) -> ModelConfig:
         QuantizationError: Its quantization dictionary is wrong.
         StorageError: It cannot be read.
     """
+    keys = read_config_keys(folder)
+    return parse_config(keys, source=str(folder / "config.json"))
+
+
+def read_config_keys(folder: Path) -> dict[str, Any]:
+    """Read ``folder``'s config.json as it is written.
+
+    Raises:
+        NoCheckpointError: There is none.
+        ConfigError: It is no JSON object.
+        StorageError: It cannot be read.
+    """
     path = folder / "config.json"
     if not has_file(path):
         inner = folder / "original"
@@ -58,7 +70,7 @@ def read_config(folder: Path) -> ModelConfig:
             if has_file(inner / "config.json")
             else None,
         )
-    return parse_config(read_json_object(path), source=str(path))
+    return read_json_object(path)
 
 
 def parse_config(keys: Mapping[str, Any], *, source: str) -> ModelConfig:

@@ -13,13 +13,14 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from gptoss_mlx.errors import ConfigError, StorageError, WrongFileError, storage_errors
 
 __all__ = [
     "LFS_HINT",
     "MAX_JSON_BYTES",
+    "FileIdentity",
     "has_file",
     "open_file",
     "parse_json",
@@ -45,6 +46,20 @@ _NO_FULL_SYNC = (
     errno.ENOSYS,
     errno.EBADF,
 )
+
+
+class FileIdentity(NamedTuple):
+    """What tells whether a file is the same and unchanged, without reading it."""
+
+    device: int
+    inode: int
+    nbytes: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> FileIdentity:
+        """Take it from what the operating system says of a file."""
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 def short(value: Any) -> str:

@@ -378,7 +378,8 @@ def test_a_demo_that_was_never_opened_hints_at_opening_it(
 
 @pytest.mark.parametrize(
     "entry",
-    [
+    ids=["long name", "count", "half a character", "path"],
+    argvalues=[
         {"x" * 300: {"bytes": 1, "sha256": "0" * 64}},
         {"model.safetensors": {"bytes": 10**4_000, "sha256": "0" * 64}},
         {"\ud800": {"bytes": 1, "sha256": "0" * 64}},

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gptoss_mlx.checkpoint.layout import (
     Layout,
@@ -24,7 +24,7 @@ from gptoss_mlx.checkpoint.names import (
 )
 from gptoss_mlx.checkpoint.safetensors import DTYPE_BYTES, TensorInfo, read_chunks
 from gptoss_mlx.config import ModelConfig, Quantization
-from gptoss_mlx.config_json import read_config
+from gptoss_mlx.config_json import parse_config, read_config_keys
 from gptoss_mlx.device_errors import device_errors
 from gptoss_mlx.errors import (
     MissingTensorError,
@@ -34,8 +34,9 @@ from gptoss_mlx.errors import (
     TensorShapeError,
     UnexpectedTensorError,
     UnsupportedModelError,
+    storage_errors,
 )
-from gptoss_mlx.files import short
+from gptoss_mlx.files import FileIdentity, short
 
 if TYPE_CHECKING:
     import mlx.core as mx
@@ -53,6 +54,7 @@ class Checkpoint:
     Attributes:
         folder: Where config.json and the files lie.
         config: What config.json says.
+        config_keys: The same as it is written, with keys that nothing here reads.
         layout: How the files name and pack the tensors.
         views: Every tensor of the release, by its name there. A quantized module has
             ``weight``, ``scales`` and (affine) ``biases``.
@@ -63,6 +65,7 @@ class Checkpoint:
 
     folder: Path
     config: ModelConfig
+    config_keys: Mapping[str, Any]
     layout: Layout
     views: Mapping[str, View]
     parameters: Mapping[str, View]
@@ -161,6 +164,10 @@ class Checkpoint:
 
         path = self.files[part].path
         if part not in self._lazy.get(path, {}):
+            with storage_errors(path):
+                found = FileIdentity.of(path.stat())
+            if self.files[part].identity != found:
+                raise StorageError(f"{path}: has changed since it was opened.")
             try:
                 with device_errors():
                     loaded = mx.load(str(path))
@@ -198,7 +205,8 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         StorageError: A file cannot be read.
     """
     check_folder(folder)
-    config = read_config(folder)
+    keys = read_config_keys(folder)
+    config = parse_config(keys, source=str(folder / "config.json"))
     files = list_tensors(folder)
     layout = detect_layout(files, quantized=config.quantization is not None)
     openai = layout is Layout.OPENAI
@@ -226,7 +234,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     _check_parts(views, files, folder)
     _check_alike(quantizations, folder)
     parameters = {view.name: view for view in parameter_views(views)}
-    return Checkpoint(folder, config, layout, views, parameters, files)
+    return Checkpoint(folder, config, keys, layout, views, parameters, files)
 
 
 def _experts(layer: int) -> str:

@@ -590,22 +590,35 @@ def test_a_disk_that_fails_while_reading(
     """An error that comes with no file name gets the path."""
     tensor = read_header(write(path, ENTRIES))["a"]
 
-    class Failing(io.BytesIO):
+    class Failing(io.FileIO):
         def read(self, *_: object) -> bytes:
             raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr("gptoss_mlx.files.open", lambda *_: Failing(), raising=False)
+    monkeypatch.setattr("gptoss_mlx.files.open", lambda *_: Failing(path), raising=False)
     with pytest.raises(StorageError) as caught:
         list(read_chunks(tensor, 0, 12))
     assert str(caught.value) == f"{path}: Input/output error."
 
 
 def test_a_file_that_became_shorter(path: Path) -> None:
-    """The tensor that is no longer whole is named."""
+    """It is not the one whose header was checked."""
     tensor = read_header(write(path, ENTRIES))["b"]
     os.truncate(path, tensor.start + 2)
 
     with pytest.raises(CorruptFileError) as caught:
         list(read_chunks(tensor, 0, tensor.nbytes))
 
-    assert str(caught.value) == f"{path}: ends inside the tensor 'b'."
+    assert str(caught.value) == (
+        f"{path}: must stay as it is while it is read but has changed."
+    )
+
+
+def test_a_file_that_was_replaced_by_one_of_the_same_size(path: Path) -> None:
+    """The bytes of another file are not the tensor's."""
+    tensor = read_header(write(path, ENTRIES))["b"]
+    other = path.with_name("other")
+    other.write_bytes(path.read_bytes())
+    other.replace(path)
+
+    with pytest.raises(CorruptFileError, match="has changed"):
+        list(read_chunks(tensor, 0, tensor.nbytes))

@@ -140,7 +140,7 @@ def test_null_in_a_model_s_folder_is_as_good_as_absent(tmp_path: Path, key: str)
     assert read_sampling_defaults(tmp_path) == Sampling()
 
 
-@pytest.mark.parametrize("number", [10**39, 10**400, 1e39])
+@pytest.mark.parametrize("number", [10**39, pytest.param(10**400, id="10^400"), 1e39])
 def test_numbers_that_float32_cannot_hold_are_refused(number: float) -> None:
     """MLX cannot divide by them, and the message stays short."""
     with pytest.raises(ValueError, match=r"temperature must be 0 or more but") as caught:
@@ -159,13 +159,15 @@ def test_sampling_defaults_that_are_no_file_are_refused(tmp_path: Path, make: An
         read_sampling_defaults(tmp_path)
 
 
-@pytest.mark.parametrize("value", ["hot", -1, [1], 10**39, 10**4_000])
+@pytest.mark.parametrize(
+    "value", ["hot", -1, [1], 10**39, pytest.param(10**4_000, id="10^4000")]
+)
 def test_wrong_numbers_in_a_model_s_folder_are_refused(tmp_path: Path, value: Any) -> None:
     """The error names the file and what it found."""
     path = tmp_path / "generation_config.json"
     path.write_text(json.dumps({"temperature": value}))
 
-    with pytest.raises(ConfigError, match=r"n.json: temperature must be a num") as caught:
+    with pytest.raises(ConfigError, match=r"g.json: temperature must be a num") as caught:
         read_sampling_defaults(tmp_path)
     assert caught.value.hint == f"Correct temperature there, or remove it: {path}"
     assert len(str(caught.value)) < len(str(path)) + 150
