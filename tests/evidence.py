@@ -30,6 +30,7 @@ EVIDENCE = {
     ),
     "schemas": Line(sum, "{:,} tool schemas rendered as openai-harmony does"),
     "streams": Line(sum, "{:,} random token streams read without an exception"),
+    "markdown": Line(sum, "{:,} Markdown texts seen whole, in any pieces"),
     "mutations": Line(sum, "{:,} damaged checkpoints opened or refused by name"),
     "layer": Line(max, "layer of the real shape: {:.1e} from NumPy's, at most 1e-04"),
     "layer_bf16": Line(max, "the same in bf16: {:.1e}, at most 2e-02"),

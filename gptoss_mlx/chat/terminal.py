@@ -10,7 +10,6 @@ from rich.text import Text
 from gptoss_mlx.chat.commands import Command, Next, read_line, run_command
 from gptoss_mlx.chat.interrupts import Interrupts
 from gptoss_mlx.chat.keys import Keys
-from gptoss_mlx.chat.markdown import MARKDOWN_THEME
 from gptoss_mlx.chat.notices import ContextNotice
 from gptoss_mlx.chat.prompt import Prompt
 from gptoss_mlx.chat.reasoning import reasoning_text
@@ -45,12 +44,11 @@ def chat_in_terminal(
         console: Where to. None: stdout.
     """
     console = console or Console(markup=False, emoji=False, highlight=False)
-    with console.use_theme(MARKDOWN_THEME):
-        chat = _Chat(conversation, console, show_reasoning)
-        for line in banner:
-            chat.say(line)
-        chat.say(f"/help lists the commands, Ctrl-C stops an answer, {LEAVES}")
-        chat.run()
+    chat = _Chat(conversation, console, show_reasoning)
+    for line in banner:
+        chat.say(line)
+    chat.say(f"/help lists the commands, Ctrl-C stops an answer, {LEAVES}")
+    chat.run()
 
 
 class _Chat:
