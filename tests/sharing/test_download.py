@@ -217,6 +217,16 @@ def test_a_hub_that_has_no_time_is_given_up_in_the_end(hub: Hub) -> None:
     assert 5 <= len(hub.requests) <= 10
 
 
+def test_a_hub_that_does_not_answer_is_not_waited_for(hub: Hub) -> None:
+    """Longer than the caller has patience."""
+    hub.lie = lambda asked: time.sleep(2)
+    began = time.monotonic()
+
+    with pytest.raises(DownloadError, match="no answer in 1 s"):
+        fetch_release(hub.release(), command="x", endpoint=hub.address, patience_s=0.6)
+    assert time.monotonic() - began < 1.8
+
+
 def test_a_file_that_is_wrong_twice_is_refused(hub: Hub, tmp_path: Path) -> None:
     """It is removed, so that the same command gets it right afterwards."""
     release = hub.release()
