@@ -18,7 +18,7 @@ from pathlib import Path
 
 from gptoss_mlx import __version__
 from gptoss_mlx.checkpoint.folder import Checkpoint, open_checkpoint
-from gptoss_mlx.checkpoint.layout import Layout
+from gptoss_mlx.checkpoint.layout import INDEX, Layout, check_folder
 from gptoss_mlx.errors import (
     ConvertError,
     DestinationExistsError,
@@ -29,7 +29,7 @@ from gptoss_mlx.macos import exclude_from_backups, free_space_hint
 from gptoss_mlx.manifest import MANIFEST, FileEntry, Manifest, TensorEntry
 from gptoss_mlx.store import folder_for, model_size, models_folder
 
-from .companions import companion_files
+from .companions import COPIED, companion_files
 from .partial import Journal, claim_partial, finish_partial
 from .plan import (
     SHARD_BYTES,
@@ -39,14 +39,13 @@ from .plan import (
     plan_shards,
     plan_tensors,
 )
-from .provenance import identity_of, provenance_of
+from .provenance import SourceFiles, provenance_of
 from .quantize import PIECE_BYTES, quantize_rows
 from .recipes import DEFAULT_RECIPE, find_recipe
 from .writer import WrittenFile, write_file, write_shard
 
 __all__ = ["Conversion", "convert_checkpoint"]
 
-INDEX = "model.safetensors.index.json"
 # What the small files may take.
 ROOM_BYTES = 1 << 20
 
@@ -95,7 +94,8 @@ def convert_checkpoint(
 
     Raises:
         ConvertError: There is no such recipe, ``source`` is converted already, or
-            ``destination`` lies in it or is being written.
+            ``destination`` lies in it or is being written, or ``source`` has changed
+            meanwhile.
         DestinationExistsError: ``destination`` exists.
         CheckpointError: ``source`` cannot be used; see ``open_checkpoint``.
         ConfigError: Its config.json cannot.
@@ -105,6 +105,8 @@ def convert_checkpoint(
         StorageError: The disk refuses for another reason.
     """
     chosen = find_recipe(recipe)
+    check_folder(source)
+    files_before = SourceFiles(source, COPIED)
     checkpoint = open_checkpoint(source, only=only)
     if checkpoint.layout is Layout.MLX:
         raise ConvertError(
@@ -124,7 +126,7 @@ def convert_checkpoint(
     companions = companion_files(checkpoint, chosen, provenance, say)
     made_by = {"gptoss_mlx": __version__, "mlx": version("mlx")}
     key = {
-        "source": identity_of(checkpoint),
+        "source": files_before.identity(checkpoint),
         "recipe": chosen.name,
         "made_by": made_by,
         "shard_bytes": shard_bytes,
@@ -133,7 +135,8 @@ def convert_checkpoint(
         folder = destination.parent
         if folder == models_folder() and exclude_from_backups(folder):
             say(f"Time Machine leaves out {folder}: what is in it can be made again.")
-        journal = Journal(partial, key, say)
+        names = {shard.file: {t.name for t in shard.tensors} for shard in shards}
+        journal = Journal(partial, key, names, say)
         done = sum(shard.nbytes for shard in shards if shard.file in journal.files)
         resumed = done
         room = sum(map(len, companions.values())) + ROOM_BYTES
@@ -153,6 +156,12 @@ def convert_checkpoint(
                     partial / shard.file, shard.tensors, pieces_of, written=written
                 )
                 journal.record(shard.file, entry)
+        try:
+            files_before.check_unchanged()
+        except ConvertError:
+            # What was written is of two sources.
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
         config = _json(config_keys(checkpoint, tensors))
         small = {**companions, INDEX: _index(shards, total)}
         files = dict(journal.files)
@@ -197,7 +206,8 @@ class _Pieces:
 
 def _check_destination(source: Path, destination: Path) -> None:
     with storage_errors(destination):
-        place, origin = destination.resolve(), source.resolve()
+        # Path.resolve raises at a circle of links.
+        place, origin = (Path(os.path.realpath(p)) for p in (destination, source))
         if place == origin or origin in place.parents:
             raise ConvertError(
                 f"The destination must lie outside {source} but is {destination}.",

@@ -132,7 +132,8 @@ def models() -> list[StoredModel]:
     with storage_errors(folder):
         if not folder.is_dir():
             return []
-        found = sorted(path for path in folder.iterdir() if path.is_dir())
+        # Path.is_dir raises where one of them must not be looked at.
+        found = sorted(p for p in folder.iterdir() if os.path.isdir(p))  # noqa: PTH112
     return [_describe(path) for path in found if not path.name.startswith(".")]
 
 
@@ -301,6 +302,8 @@ def _describe(path: Path) -> StoredModel:
         size = model_size(config)
     except GptOssError as error:
         problem = str(error)
+    except Exception as error:
+        problem = f"{path}: cannot be read: {error!r}."
     return StoredModel(path.name, path, recipe, size, nbytes, layers, experts, problem)
 
 

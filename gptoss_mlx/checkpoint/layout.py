@@ -5,6 +5,7 @@ Source: file and tensor names of https://huggingface.co/openai/gpt-oss-20b and -
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
 from enum import Enum
 from pathlib import Path
@@ -63,7 +64,7 @@ def check_folder(folder: Path) -> None:
         if not folder.is_dir():
             raise NoCheckpointError(f"{folder} must be a folder but is none.")
         # The real name, so that neither "." nor a link hides it.
-        if folder.resolve().name.endswith(".partial"):
+        if os.path.realpath(folder).endswith(".partial"):
             raise UnfinishedError(f"{folder} is not finished: it must not be read yet.")
 
 

@@ -38,12 +38,9 @@ def convert(
 
     Example: gptoss-mlx convert ~/Downloads/gpt-oss-20b
     """
-    from gptoss_mlx.cli.progress import byte_progress
+    from gptoss_mlx.cli.progress import byte_progress, say
     from gptoss_mlx.convert.pipeline import convert_checkpoint
     from gptoss_mlx.macos import awake
-
-    def say(sentence: str) -> None:
-        typer.echo(sentence, err=True)
 
     try:
         with awake(), byte_progress("Converting") as progress:

@@ -47,13 +47,10 @@ def download_model(model: str, recipe: str, *, patience_s: float | None = None) 
         recipe: What it is converted by.
         patience_s: How long the Hub's first answer may take. None: as long as usual.
     """
-    from functools import partial
-
-    from gptoss_mlx.cli.progress import byte_progress
+    from gptoss_mlx.cli.progress import byte_progress, say
     from gptoss_mlx.sharing.download import PATIENCE_S
     from gptoss_mlx.sharing.get import download_command, get_model
 
-    say = partial(typer.echo, err=True)
     try:
         with _interrupted_once():
             return get_model(

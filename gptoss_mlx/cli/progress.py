@@ -13,7 +13,7 @@ import typer
 if TYPE_CHECKING:
     from rich.status import Status
 
-__all__ = ["TokenProgress", "byte_progress", "size_text", "token_progress"]
+__all__ = ["TokenProgress", "byte_progress", "say", "size_text", "token_progress"]
 
 # Without a terminal, a line now and then.
 SECONDS_BETWEEN_LINES = 10.0
@@ -22,6 +22,13 @@ SECONDS_BETWEEN_LINES = 10.0
 def size_text(nbytes: float) -> str:
     """Write a number of bytes for people: in GB, or MB below a tenth of one."""
     return f"{nbytes / 1e9:.2f} GB" if nbytes >= 1e8 else f"{nbytes / 1e6:.1f} MB"
+
+
+def say(sentence: str) -> None:
+    """Write a line to stderr, above a bar if one is shown."""
+    # Rich shows a bar through sys.stderr, which typer.echo goes around.
+    sys.stderr.write(f"{sentence}\n")
+    sys.stderr.flush()
 
 
 @contextmanager

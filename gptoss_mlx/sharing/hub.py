@@ -178,7 +178,7 @@ class Hub:
         if status in _TRANSIENT:
             pause = response.headers.get("retry-after", "")
             raise Dropped(
-                f"status {status}",
+                f"the Hub answers with status {status}",
                 pause_s=min(float(pause), MAX_PAUSE_S)
                 if re.fullmatch(r"\d{1,9}", pause)
                 else None,

@@ -76,6 +76,8 @@ def transfer(
     total = sum(file.nbytes for file in files)
     began = quiet_since = time.monotonic()
     heard = 0
+    # Before anything arrives: the rate counts from here.
+    progress(sum(crew.have.values()), total)
     try:
         crew.start()
         left = len(files)

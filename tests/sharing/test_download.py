@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import shutil
 import threading
 import time
@@ -217,6 +219,16 @@ def test_a_hub_that_has_no_time_is_given_up_in_the_end(hub: Hub) -> None:
     assert 5 <= len(hub.requests) <= 10
 
 
+def test_a_hub_that_does_not_answer_is_not_waited_for(hub: Hub) -> None:
+    """Longer than the caller has patience."""
+    hub.lie = lambda asked: time.sleep(2)
+    began = time.monotonic()
+
+    with pytest.raises(DownloadError, match="no answer in 1 s"):
+        fetch_release(hub.release(), command="x", endpoint=hub.address, patience_s=0.6)
+    assert time.monotonic() - began < 1.8
+
+
 def test_a_file_that_is_wrong_twice_is_refused(hub: Hub, tmp_path: Path) -> None:
     """It is removed, so that the same command gets it right afterwards."""
     release = hub.release()
@@ -269,6 +281,26 @@ def test_a_disk_that_is_too_small_is_said_before(
     with pytest.raises(NoSpaceError, match=r"must have 0\.0 GB free"):
         download(hub, hub.release())
     assert hub.requests == []
+
+
+def test_a_disk_that_fills_up_midway(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is named, what was written stays, and the hint is about space."""
+    release = hub.release()
+
+    def write(descriptor: int, data: bytes) -> int:
+        if os.fstat(descriptor).st_size > 100_000:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real_write(descriptor, data)
+
+    real_write = os.write
+    monkeypatch.setattr(os, "write", write)
+    with pytest.raises(NoSpaceError, match=r"\.incomplete: No space left") as caught:
+        download(hub, release)
+    monkeypatch.undo()
+    assert caught.value.hint == "Free some space, then run the same command again."
+    assert partial(tmp_path, release).stat().st_size > 100_000
 
 
 @pytest.mark.parametrize("name", ["20b", "gpt-oss-20b", "openai/gpt-oss-20b", "20B"])

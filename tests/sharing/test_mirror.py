@@ -215,7 +215,7 @@ def test_a_token_goes_to_the_hub_alone(
         (401, "hf_old", "The token in HF_TOKEN may have expired"),
         (403, "hf_old", "The token in HF_TOKEN may have expired"),
         (401, "", "set HF_TOKEN"),
-        (404, "", "Run it again"),
+        (404, "", "gptoss-mlx download openai/gpt-oss-tiny --recipe exact"),
         (418, "", "Run it again"),
     ],
 )
