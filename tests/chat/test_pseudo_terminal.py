@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -131,6 +132,38 @@ def test_ctrl_c_in_a_real_terminal(terminals: list[Terminal]) -> None:
     terminal.type("/quit\r")
 
     assert terminal.leave() == 0
+
+
+def test_a_saved_conversation_can_be_rendered(
+    terminals: list[Terminal], tmp_path: Path
+) -> None:
+    """By ``gptoss-mlx harmony render``, with what the options say in it."""
+    file = tmp_path / "chat.json"
+    terminal = Terminal("--temperature", "0", "--effort", "high", "--system", "Be brief.")
+    terminals.append(terminal)
+    terminal.wait_for(">")
+    terminal.type("What is MXFP4?\r")
+    terminal.wait_for("thought for")
+    # What is typed while it answers: Enter keeps the lines apart.
+    terminal.type("/help\r")
+    terminal.wait_for("> /help")
+    terminal.type("\r")
+    terminal.wait_for("list the commands and keys")
+    terminal.wait_for(">")
+    terminal.type(f"/save {file}\r")
+    terminal.wait_for("Saved to")
+    terminal.type("/quit\r")
+    assert terminal.leave() == 0
+    rendered = subprocess.run(
+        [sys.executable, "-m", "gptoss_mlx", "harmony", "render", str(file), "--text"],
+        capture_output=True,
+        timeout=120,
+        check=True,
+    ).stdout.decode()
+
+    assert "Reasoning: high" in rendered
+    assert "# Instructions\n\nBe brief." in rendered
+    assert "<|message|>What is MXFP4?<|end|>" in rendered
 
 
 @pytest.mark.parametrize(

@@ -83,24 +83,6 @@ def test_a_question_without_room_is_an_error_in_the_end() -> None:
     assert b"Traceback" not in done.stderr
 
 
-def test_a_saved_conversation_can_be_rendered(tmp_path: Path) -> None:
-    """By ``gptoss-mlx harmony render``, with what the options say in it."""
-    file = tmp_path / "chat.json"
-    questions = f"What is MXFP4?\n/save {file}\n".encode()
-    done = chat("--effort", "high", "--system", "Be brief.", questions=questions)
-    rendered = subprocess.run(
-        [sys.executable, "-m", "gptoss_mlx", "harmony", "render", str(file), "--text"],
-        capture_output=True,
-        timeout=120,
-        check=True,
-    ).stdout.decode()
-
-    assert done.returncode == 0
-    assert "Reasoning: high" in rendered
-    assert "# Instructions\n\nBe brief." in rendered
-    assert "<|message|>What is MXFP4?<|end|>" in rendered
-
-
 def test_the_same_seed_gives_the_same_answer() -> None:
     """Also where the answers differ otherwise."""
     answers = {
