@@ -19,6 +19,7 @@ from gptoss_mlx.cli.doctor import doctor
 from gptoss_mlx.cli.download import download
 from gptoss_mlx.cli.harmony import harmony
 from gptoss_mlx.cli.models import list_models
+from gptoss_mlx.cli.output import print_error
 from gptoss_mlx.cli.verify import verify
 from gptoss_mlx.errors import GptOssError
 
@@ -81,7 +82,7 @@ def main() -> None:
     except GptOssError as error:
         if os.environ.get("GPTOSS_DEBUG"):
             raise
-        _print_error(str(error), error.hint)
+        print_error(str(error), error.hint)
         sys.exit(1)
     except BrokenPipeError:
         # What is still buffered has no reader, and the interpreter flushes once more.
@@ -92,7 +93,7 @@ def main() -> None:
         if os.environ.get("GPTOSS_DEBUG"):
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        _print_error(f"{error.strerror or error}.", "Free some space where output goes.")
+        print_error(f"{error.strerror or error}.", "Free some space where output goes.")
         sys.exit(1)
     except KeyboardInterrupt:
         _exit_soon(130)
@@ -131,10 +132,3 @@ def _leave_in_order() -> None:
 
 def _leave(number: int, frame: FrameType | None) -> None:
     sys.exit(128 + number)
-
-
-def _print_error(message: str, hint: str) -> None:
-    # https://no-color.org
-    colour = None if os.environ.get("NO_COLOR") else "red"
-    typer.secho(f"Error: {message}", fg=colour, err=True)
-    typer.echo(f"Hint: {hint}", err=True)

@@ -14,6 +14,7 @@ from gptoss_mlx.cli.options import (
     TemperatureOpt,
     WireOpt,
 )
+from gptoss_mlx.cli.output import print_line, say
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +45,6 @@ def chat(
     Example: echo "What is gpt-oss?" | gptoss-mlx chat
     """
     # Imported here so that --help does not wait for MLX.
-    import functools
     import io
     import itertools
     import sys
@@ -60,7 +60,6 @@ def chat(
     from gptoss_mlx.device import this_machine
     from gptoss_mlx.llm import load
 
-    say = functools.partial(typer.echo, err=True)
     machine = this_machine()
     chosen: str | Path
     if model is None:
@@ -96,7 +95,7 @@ def _take_tour(llm: LLM) -> None:
     from gptoss_mlx.demo.questions import TOUR
 
     for question in TOUR:
-        sys.stderr.write(f"> {question.question}\n")
+        say(f"> {question.question}")
         answer = llm.ask(question.question)
-        sys.stdout.write(f"{' '.join(answer.text.split())}\n")
+        print_line(" ".join(answer.text.split()))
         sys.stdout.flush()

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from gptoss_mlx.cli.options import CheckpointArg
+from gptoss_mlx.cli.output import print_line, say
 
 __all__ = ["convert"]
 
@@ -42,9 +43,6 @@ def convert(
     from gptoss_mlx.convert.pipeline import convert_checkpoint
     from gptoss_mlx.macos import awake
 
-    def say(sentence: str) -> None:
-        typer.echo(sentence, err=True)
-
     try:
         with awake(), byte_progress("Converting") as progress:
             conversion = convert_checkpoint(
@@ -56,4 +54,4 @@ def convert(
         command += ["--recipe", recipe]
         say(f"Stopped. To continue: {shlex.join(command)}")
         raise
-    typer.echo(conversion.folder)
+    print_line(conversion.folder)

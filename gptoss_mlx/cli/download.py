@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from gptoss_mlx.cli.output import print_line, say
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -31,17 +33,14 @@ def download(
 
     Example: gptoss-mlx download 20b
     """
-    typer.echo(download_model(model, recipe))
+    print_line(download_model(model, recipe))
 
 
 def download_model(model: str, recipe: str) -> Path:
     """Do what the command does, told on stderr; return the converted model's folder."""
-    from functools import partial
-
     from gptoss_mlx.cli.progress import byte_progress
     from gptoss_mlx.sharing.get import get_model
 
-    say = partial(typer.echo, err=True)
     try:
         return get_model(model, recipe, say=say, step=byte_progress)
     except KeyboardInterrupt:

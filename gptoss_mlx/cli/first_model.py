@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from gptoss_mlx.cli.output import say
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -54,11 +56,11 @@ def choose_model(
         return model.path
     offer = make_offer(machine) if may_offer else None
     for line in offer.lines if offer else ():
-        typer.echo(line, err=True)
+        say(line)
     if offer is None or offer.size is None:
-        typer.echo(reason, err=True)
+        say(reason)
         return DEMO
-    typer.echo("The demo model is here at once: a miniature that knows a little.", err=True)
+    say("The demo model is here at once: a miniature that knows a little.")
     question = f"Download gpt-oss-{offer.size} now ({offer.nbytes / 1e9:.1f} GB)?"
     if not typer.confirm(question, default=False, err=True):
         return DEMO

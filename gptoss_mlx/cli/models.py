@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-import typer
-
 from gptoss_mlx.cli.options import JsonOpt
+from gptoss_mlx.cli.output import print_json, print_line, say
 from gptoss_mlx.cli.progress import size_text
+from gptoss_mlx.controls import escaped
 
 if TYPE_CHECKING:
     from gptoss_mlx.store import StoredModel
@@ -27,17 +26,17 @@ def list_models(as_json: JsonOpt = False) -> None:
     found = models()
     if as_json:
         rows = [{**asdict(model), "path": str(model.path)} for model in found]
-        typer.echo(json.dumps(rows, indent=2))
+        print_json(rows)
         return
     if not found:
-        typer.echo(f"No models in {models_folder()} yet.", err=True)
-        typer.echo("Hint: Download one: gptoss-mlx download 20b", err=True)
+        say(f"No models in {models_folder()} yet.")
+        say("Hint: Download one: gptoss-mlx download 20b")
         return
     table = [("NAME", "MODEL", "RECIPE", "BYTES", "STATE"), *map(_row, found)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for row in table:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        typer.echo("  ".join(cells).rstrip())
+        print_line("  ".join(cells).rstrip())
 
 
 def _row(model: StoredModel) -> tuple[str, str, str, str, str]:
@@ -48,17 +47,9 @@ def _row(model: StoredModel) -> tuple[str, str, str, str, str]:
     else:
         state = "ready"
     return (
-        _printable(model.name),
+        escaped(model.name),
         model.size or ("other" if model.layers else "-"),
-        _printable(model.recipe or "-"),
+        escaped(model.recipe or "-"),
         size_text(model.nbytes),
-        _printable(state),
-    )
-
-
-def _printable(text: str) -> str:
-    """Escape what could move the cursor: a folder may have any name."""
-    return "".join(
-        mark if mark.isprintable() else mark.encode("unicode_escape").decode()
-        for mark in text
+        escaped(state),
     )

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import typer
+from gptoss_mlx.cli.output import say
+from gptoss_mlx.controls import escaped
 
 if TYPE_CHECKING:
     from rich.status import Status
@@ -47,14 +48,14 @@ def byte_progress(task: str) -> Iterator[Callable[[int, int], None]]:
     )
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        row = bar.add_task(task, total=None)
+        row = bar.add_task(escaped(task), total=None)
         started = False
 
         def show(done: int, total: int) -> None:
@@ -81,10 +82,7 @@ def _plain_lines(task: str) -> Callable[[int, int], None]:
             return
         shown = now
         rate = (done - before) / max(now - started, 1e-3)
-        typer.echo(
-            f"{task}: {size_text(done)} of {size_text(total)}, {size_text(rate)}/s",
-            err=True,
-        )
+        say(f"{task}: {size_text(done)} of {size_text(total)}, {size_text(rate)}/s")
 
     return show
 

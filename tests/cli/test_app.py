@@ -155,20 +155,33 @@ def test_version_prints_the_version(
     assert capsys.readouterr().out == f"gptoss-mlx {gptoss_mlx.__version__}\n"
 
 
-def test_no_color_is_heeded(
-    register: Register, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("environment", "terminal", "colour"),
+    [
+        ({"TERM": "xterm"}, True, "red"),
+        ({"TERM": "xterm", "NO_COLOR": "1"}, True, None),
+        ({"TERM": "dumb"}, True, None),
+        ({"TERM": "xterm"}, False, None),
+    ],
+)
+def test_errors_are_red_on_terminals_that_have_colours(
+    environment: dict[str, str],
+    terminal: bool,
+    colour: str | None,
+    register: Register,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """https://no-color.org: with NO_COLOR set, nothing is coloured."""
+    """And where nobody has set NO_COLOR: https://no-color.org."""
     styles: list[object] = []
     monkeypatch.setattr("typer.secho", lambda text, fg, err: styles.append(fg))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
     register(fail)
 
-    monkeypatch.delenv("NO_COLOR", raising=False)
     assert exit_code() == 1
-    monkeypatch.setenv("NO_COLOR", "1")
-    assert exit_code() == 1
-
-    assert styles == ["red", None]
+    assert styles == [colour]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
