@@ -31,7 +31,7 @@ def say(line: str) -> None:
 def print_error(message: str, hint: str) -> None:
     """Print what is wrong, and what to do about it, to stderr."""
     error = f"Error: {escaped(message)}"
-    typer.secho(error, fg="red" if _is_coloured() else None, err=True)
+    typer.echo(typer.style(error, fg="red") if _is_coloured() else error, err=True)
     say(f"Hint: {hint}")
 
 

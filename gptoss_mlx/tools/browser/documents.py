@@ -130,7 +130,7 @@ class Documents:
 
 def _page(document: Document) -> Page:
     lines = document.text.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n").split("\n")
-    # What no line of its own begins with: every line of the document stays one.
+    # Unicode's separators become spaces: every line of the document stays one.
     text = "\n".join(" ".join(without_controls(plain(line)).split("\n")) for line in lines)
     return Page(document.url, in_a_line(" ".join(document.title.split())), text)
 

@@ -8,7 +8,7 @@ What is shown equals gpt-oss 0.0.9's SimpleBrowserTool, given the same pages, bu
 * ``num_lines``. It shows 8,192 tokens at most (there: any number of them).
 * An old cursor. It is the page that was shown under it (there: the newest page of the same
   URL, which is empty for every search).
-* A page's title and URL. They are one line each, and look like no link (there: as they are).
+* A page's title and URL. They are one line each, and look like no link (there: as is).
 * ``find`` in a page where a line broke in a link's domain. The lines after it keep their
   numbers.
 
