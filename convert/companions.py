@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 from gptoss_mlx.checkpoint.folder import Checkpoint
-from gptoss_mlx.errors import storage_errors
+from gptoss_mlx.errors import ConvertError
+from gptoss_mlx.files import read_file
 from gptoss_mlx.manifest import Provenance
 from gptoss_mlx.store import model_size
 from gptoss_mlx.tokenizer import VOCAB_SIZE
@@ -21,7 +23,7 @@ from .tokenizer_files import (
     tokenizer_json,
 )
 
-__all__ = ["companion_files"]
+__all__ = ["COPIED", "companion_files"]
 
 COPIED = (
     "tokenizer.json",
@@ -32,6 +34,10 @@ COPIED = (
     "LICENSE",
     "USAGE_POLICY",
 )
+
+# The released tokenizer.json has 28 MB, the others 16 kB at most.
+MAX_TOKENIZER_BYTES = 64 << 20
+MAX_COMPANION_BYTES = 1 << 20
 
 # As released with gpt-oss-20b and -120b.
 GENERATION_CONFIG = {
@@ -108,7 +114,9 @@ def companion_files(
         notice: Told in a sentence where the source's tokenizer is not the released one.
 
     Raises:
+        ConvertError: A file is a link to what is no part of the source.
         DataError: The vocabulary in the package is missing or was changed.
+        WrongFileError: A file is none, too large, or a pointer of Git LFS.
         StorageError: A file cannot be read.
     """
     files = {
@@ -116,13 +124,17 @@ def companion_files(
         "generation_config.json": json.dumps(GENERATION_CONFIG, indent=2).encode(),
     }
     for name in COPIED:
-        path = _find(checkpoint.folder, name)
+        path = _find(checkpoint, name)
         if path is not None:
-            with storage_errors(path):
-                files[name] = path.read_bytes()
+            _check_inside(checkpoint.folder, path)
+            is_tokenizer = name == "tokenizer.json"
+            files[name] = read_file(
+                path,
+                max_bytes=MAX_TOKENIZER_BYTES if is_tokenizer else MAX_COMPANION_BYTES,
+            )
     if "tokenizer.json" in files:
         if hashlib.sha256(files["tokenizer.json"]).hexdigest() != TOKENIZER_JSON_SHA256:
-            path = _find(checkpoint.folder, "tokenizer.json")
+            path = _find(checkpoint, "tokenizer.json")
             notice(f"{path} is not the one released with gpt-oss. It is kept as it is.")
     elif checkpoint.config.vocab_size == VOCAB_SIZE:
         files["tokenizer.json"] = tokenizer_json()
@@ -134,13 +146,30 @@ def companion_files(
     return files
 
 
-def _find(folder: Path, name: str) -> Path | None:
+def _find(checkpoint: Checkpoint, name: str) -> Path | None:
+    """Find a file of the source. Whether it is one at all is for the reader to say."""
+    if checkpoint.only is not None and name not in checkpoint.only:
+        return None
+    folder = checkpoint.folder
     folders = [folder, folder.parent] if folder.name == "original" else [folder]
-    for place in folders:
-        with storage_errors(place / name):
-            if (place / name).is_file():
-                return place / name
-    return None
+    return next((place / name for place in folders if os.path.lexists(place / name)), None)
+
+
+def _check_inside(folder: Path, path: Path) -> None:
+    """Refuse a link that would bring a file of the user's own into the output.
+
+    The Hub's cache has links from ``models--NAME/snapshots/REVISION`` to its ``blobs``.
+    """
+    root = Path(os.path.realpath(folder.parent if folder.name == "original" else folder))
+    cache = root.parent.parent
+    is_cached = root.parent.name == "snapshots" and cache.name.startswith("models--")
+    allowed = [root, cache / "blobs"] if is_cached else [root]
+    real = Path(os.path.realpath(path))
+    if not any(place in real.parents for place in allowed):
+        raise ConvertError(
+            f"{path} must lie in the source but is a link to {real}.",
+            hint=f"Put the file itself in the place of the link: {path}",
+        )
 
 
 def _model_card(checkpoint: Checkpoint, recipe: Recipe, provenance: Provenance) -> str:

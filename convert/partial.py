@@ -11,13 +11,20 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+import stat
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from gptoss_mlx.errors import ConvertError, DestinationExistsError, storage_errors
+from gptoss_mlx.errors import (
+    ConvertError,
+    DestinationExistsError,
+    WrongFileError,
+    storage_errors,
+)
+from gptoss_mlx.files import MAX_JSON_BYTES, parse_json, read_file
 
 from .writer import WrittenFile, sync_folder, write_file
 
@@ -97,7 +104,9 @@ def _lock(partial: Path) -> int:
     while True:
         partial.mkdir(parents=True, exist_ok=True)
         try:
-            descriptor = os.open(partial / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+            descriptor = os.open(
+                partial / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644
+            )
         except FileNotFoundError:  # finished and renamed this very moment
             continue
         try:
@@ -130,13 +139,18 @@ class Journal:
     """The files of a partial folder that are whole."""
 
     def __init__(
-        self, partial: Path, key: Mapping[str, Any], notice: Callable[[str], None]
+        self,
+        partial: Path,
+        key: Mapping[str, Any],
+        tensors: Mapping[str, Collection[str]],
+        notice: Callable[[str], None],
     ) -> None:
         """Read what an earlier run has left, and remove what this one cannot use.
 
         Args:
             partial: A claimed folder.
             key: JSON that is the same for a run that would write the same files.
+            tensors: Names of those in each file that this run would write.
             notice: Told in a sentence what becomes of an earlier run's files.
 
         Raises:
@@ -144,11 +158,13 @@ class Journal:
         """
         self._path = partial / JOURNAL
         self._key = json.loads(json.dumps(key))
+        self._tensors = tensors
         self.files: dict[str, WrittenFile] = {}
         before = self._read()
         if before is not None:
             if before["key"] == self._key:
-                self._keep(before["files"])
+                with storage_errors(partial):
+                    self._keep(before["files"])
             if self.files:
                 notice(f"Continuing. Files already written: {len(self.files)}.")
             elif before["key"] != self._key:
@@ -156,7 +172,8 @@ class Journal:
         with storage_errors(partial):
             for path in partial.iterdir():
                 if path.name not in {LOCK, JOURNAL, *self.files}:
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+                    is_folder = path.is_dir() and not path.is_symlink()
+                    shutil.rmtree(path) if is_folder else path.unlink()
         self._write()
 
     def record(self, file: str, written: WrittenFile) -> None:
@@ -169,21 +186,25 @@ class Journal:
         self._write()
 
     def _keep(self, files: Mapping[str, Any]) -> None:
-        for file, entry in files.items():
-            written = WrittenFile(**entry)
-            path = self._path.with_name(file)
-            if path.is_file() and path.stat().st_size == written.nbytes:
-                self.files[file] = written
+        """Note the files that are there as the earlier run has written them."""
+        for file, tensors in self._tensors.items():
+            written, path = _written(files.get(file)), self._path.with_name(file)
+            if written is None or written.tensors.keys() != set(tensors):
+                continue
+            if os.path.lexists(path):
+                status = path.lstat()
+                if stat.S_ISREG(status.st_mode) and status.st_size == written.nbytes:
+                    self.files[file] = written
 
     def _read(self) -> dict[str, Any] | None:
+        """Return what an earlier run has noted; nothing is kept of what it cannot be."""
         with storage_errors(self._path):
-            if not self._path.exists():
+            if not os.path.lexists(self._path):
                 return None
-            content = self._path.read_bytes()
         try:
-            before = json.loads(content)
+            before = parse_json(read_file(self._path, max_bytes=MAX_JSON_BYTES))
             return {"key": before["key"], "files": dict(before["files"])}
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, WrongFileError):
             return {"key": None, "files": {}}
 
     def _write(self) -> None:
@@ -194,3 +215,14 @@ class Journal:
         with storage_errors(self._path):
             draft.replace(self._path)
         sync_folder(self._path.parent)
+
+
+def _written(entry: Any) -> WrittenFile | None:
+    """Read an entry of a journal; None if none was written so."""
+    try:
+        written = WrittenFile(**entry)
+        texts = (written.sha256, *written.tensors, *written.tensors.values())
+        is_whole = type(written.nbytes) is int and all(isinstance(t, str) for t in texts)
+    except (AttributeError, TypeError):
+        return None
+    return written if is_whole else None

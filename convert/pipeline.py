@@ -11,14 +11,14 @@ import json
 import os
 import shlex
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 from gptoss_mlx import __version__
 from gptoss_mlx.checkpoint.folder import Checkpoint, open_checkpoint
-from gptoss_mlx.checkpoint.layout import Layout
+from gptoss_mlx.checkpoint.layout import INDEX, Layout, check_folder
 from gptoss_mlx.errors import (
     ConvertError,
     DestinationExistsError,
@@ -29,7 +29,7 @@ from gptoss_mlx.macos import exclude_from_backups, free_space_hint
 from gptoss_mlx.manifest import MANIFEST, FileEntry, Manifest, TensorEntry
 from gptoss_mlx.store import folder_for, model_size, models_folder
 
-from .companions import companion_files
+from .companions import COPIED, companion_files
 from .partial import Journal, claim_partial, finish_partial
 from .plan import (
     SHARD_BYTES,
@@ -39,14 +39,13 @@ from .plan import (
     plan_shards,
     plan_tensors,
 )
-from .provenance import identity_of, provenance_of
+from .provenance import SourceFiles, provenance_of
 from .quantize import PIECE_BYTES, quantize_rows
 from .recipes import DEFAULT_RECIPE, find_recipe
 from .writer import WrittenFile, write_file, write_shard
 
 __all__ = ["Conversion", "convert_checkpoint"]
 
-INDEX = "model.safetensors.index.json"
 # What the small files may take.
 ROOM_BYTES = 1 << 20
 
@@ -71,6 +70,7 @@ def convert_checkpoint(
     destination: Path | None = None,
     *,
     recipe: str = DEFAULT_RECIPE,
+    only: Collection[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
     notice: Callable[[str], None] | None = None,
     shard_bytes: int = SHARD_BYTES,
@@ -85,6 +85,8 @@ def convert_checkpoint(
         source: In Hugging Face's layout or OpenAI's.
         destination: Must not exist. None: its place in the store.
         recipe: ``exact`` or ``q8``.
+        only: The names of the files of ``source`` that are read; what else lies there
+            makes no difference. None: all that a checkpoint has.
         progress: Called with the tensors' bytes done and those in all.
         notice: Told in a sentence what becomes of an earlier run's files, of a tokenizer
             that is not the released one, and of backups.
@@ -92,7 +94,8 @@ def convert_checkpoint(
 
     Raises:
         ConvertError: There is no such recipe, ``source`` is converted already, or
-            ``destination`` lies in it or is being written.
+            ``destination`` lies in it or is being written, or ``source`` has changed
+            meanwhile.
         DestinationExistsError: ``destination`` exists.
         CheckpointError: ``source`` cannot be used; see ``open_checkpoint``.
         ConfigError: Its config.json cannot.
@@ -102,7 +105,9 @@ def convert_checkpoint(
         StorageError: The disk refuses for another reason.
     """
     chosen = find_recipe(recipe)
-    checkpoint = open_checkpoint(source)
+    check_folder(source)
+    files_before = SourceFiles(source, COPIED)
+    checkpoint = open_checkpoint(source, only=only)
     if checkpoint.layout is Layout.MLX:
         raise ConvertError(
             f"{source} must be a released checkpoint but is an MLX folder.",
@@ -121,7 +126,7 @@ def convert_checkpoint(
     companions = companion_files(checkpoint, chosen, provenance, say)
     made_by = {"gptoss_mlx": __version__, "mlx": version("mlx")}
     key = {
-        "source": identity_of(checkpoint),
+        "source": files_before.identity(checkpoint),
         "recipe": chosen.name,
         "made_by": made_by,
         "shard_bytes": shard_bytes,
@@ -130,7 +135,8 @@ def convert_checkpoint(
         folder = destination.parent
         if folder == models_folder() and exclude_from_backups(folder):
             say(f"Time Machine leaves out {folder}: what is in it can be made again.")
-        journal = Journal(partial, key, say)
+        names = {shard.file: {t.name for t in shard.tensors} for shard in shards}
+        journal = Journal(partial, key, names, say)
         done = sum(shard.nbytes for shard in shards if shard.file in journal.files)
         resumed = done
         room = sum(map(len, companions.values())) + ROOM_BYTES
@@ -150,6 +156,12 @@ def convert_checkpoint(
                     partial / shard.file, shard.tensors, pieces_of, written=written
                 )
                 journal.record(shard.file, entry)
+        try:
+            files_before.check_unchanged()
+        except ConvertError:
+            # What was written is of two sources.
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
         config = _json(config_keys(checkpoint, tensors))
         small = {**companions, INDEX: _index(shards, total)}
         files = dict(journal.files)
@@ -194,7 +206,8 @@ class _Pieces:
 
 def _check_destination(source: Path, destination: Path) -> None:
     with storage_errors(destination):
-        place, origin = destination.resolve(), source.resolve()
+        # Path.resolve raises at a circle of links.
+        place, origin = (Path(os.path.realpath(p)) for p in (destination, source))
         if place == origin or origin in place.parents:
             raise ConvertError(
                 f"The destination must lie outside {source} but is {destination}.",

@@ -17,7 +17,6 @@ from gptoss_mlx.checkpoint.layout import Layout
 from gptoss_mlx.checkpoint.safetensors import DTYPE_BYTES
 from gptoss_mlx.config import Quantization
 from gptoss_mlx.config_json import hugging_face_keys
-from gptoss_mlx.files import read_json_object
 
 from .recipes import Recipe
 
@@ -128,7 +127,7 @@ def config_keys(checkpoint: Checkpoint, tensors: Sequence[OutputTensor]) -> dict
     if checkpoint.layout is Layout.OPENAI:
         keys = hugging_face_keys(checkpoint.config)
     else:
-        keys = read_json_object(checkpoint.folder / "config.json")
+        keys = dict(checkpoint.config_keys)
     # Says MXFP4 in transformers' way, which would be read before ours.
     keys.pop("quantization_config", None)
     table: dict[str, Any] = asdict(EXPERTS)

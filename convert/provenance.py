@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from gptoss_mlx.checkpoint.folder import Checkpoint
-from gptoss_mlx.checkpoint.layout import Layout
-from gptoss_mlx.errors import storage_errors
+from gptoss_mlx.checkpoint.layout import INDEX, Layout
+from gptoss_mlx.errors import ConvertError, storage_errors
+from gptoss_mlx.files import FileIdentity, has_file, read_file
 from gptoss_mlx.manifest import Provenance
 
-__all__ = ["identity_of", "provenance_of"]
+__all__ = ["SourceFiles", "provenance_of"]
 
 _LAYOUTS = {
     Layout.HUGGING_FACE: "huggingface",
     Layout.OPENAI: "original",
     Layout.MLX: "mlx",
 }
+# huggingface_hub writes three short lines.
+MAX_METADATA_BYTES = 1 << 16
+
 _REVISION = re.compile(r"[0-9a-f]{40}")
 
 
@@ -44,28 +51,70 @@ def provenance_of(checkpoint: Checkpoint) -> Provenance:
     return Provenance(_LAYOUTS[checkpoint.layout], repository, revision, name)
 
 
-def identity_of(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Describe the files of ``checkpoint`` so that a change of any of them shows.
+class SourceFiles:
+    """The files that a conversion reads, to see at its end that none has changed."""
 
-    Raises:
-        StorageError: A file cannot be read.
-    """
-    config = checkpoint.folder / "config.json"
-    files = sorted({tensor.path.resolve() for tensor in checkpoint.files.values()})
-    with storage_errors(checkpoint.folder):
+    def __init__(self, folder: Path, names: Iterable[str]) -> None:
+        """Note which files are there now, before any is read.
+
+        Args:
+            folder: The checkpoint's.
+            names: The small files to look at beside the checkpoint's own. Those of
+                ``original/`` may lie in the folder around it.
+
+        Raises:
+            StorageError: The folder cannot be read.
+        """
+        self._folder = folder
+        self._names = frozenset(names) | {"config.json", INDEX}
+        self._before = self._look()
+
+    def identity(self, checkpoint: Checkpoint) -> dict[str, Any]:
+        """Describe what ``checkpoint`` reads, so that a change of any of it shows."""
+        # Not the device, whose number changes when a disk is connected again.
+        keys = json.dumps(checkpoint.config_keys, sort_keys=True)
         return {
-            "config": hashlib.sha256(config.read_bytes()).hexdigest(),
+            "config": hashlib.sha256(keys.encode()).hexdigest(),
             "files": [
-                [str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files
+                [os.path.realpath(path), *identity[1:]]
+                for path, identity in sorted(self._before.items())
+                if path.suffix == ".safetensors"
             ],
         }
+
+    def check_unchanged(self) -> None:
+        """Compare the files with what they were.
+
+        Raises:
+            ConvertError: One was changed, replaced, removed or added.
+            StorageError: The folder cannot be read.
+        """
+        now = self._look()
+        for path in sorted(self._before.keys() | now.keys()):
+            if self._before.get(path) != now.get(path):
+                raise ConvertError(
+                    f"{path} must stay as it is while it is converted but has changed.",
+                    hint="Run the same command again, once nothing writes to the source.",
+                )
+
+    def _look(self) -> dict[Path, FileIdentity]:
+        is_inner = self._folder.name == "original"
+        folders = [self._folder, self._folder.parent] if is_inner else [self._folder]
+        found = {}
+        for folder in folders:
+            with storage_errors(folder):
+                for path in folder.iterdir():
+                    is_tensors = folder == self._folder and path.suffix == ".safetensors"
+                    if (is_tensors or path.name in self._names) and path.exists():
+                        found[path] = FileIdentity.of(path.stat())
+        return found
 
 
 def _downloaded_revision(root: Path, folder: Path) -> str | None:
     file = (folder / "config.json").relative_to(root)
     metadata = root / ".cache" / "huggingface" / "download" / f"{file}.metadata"
-    with storage_errors(metadata):
-        if not metadata.is_file():
-            return None
-        first = metadata.read_text(errors="replace").partition("\n")[0]
+    if not has_file(metadata):
+        return None
+    content = read_file(metadata, max_bytes=MAX_METADATA_BYTES)
+    first = content.decode(errors="replace").partition("\n")[0]
     return first if _REVISION.fullmatch(first) else None

@@ -1,5 +1,18 @@
-"""``python -m gptoss_mlx`` is ``gptoss-mlx``."""
+"""Where ``gptoss-mlx`` and ``python -m gptoss_mlx`` begin."""
 
-from gptoss_mlx.cli.app import main
+import sys
 
-main()
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line; Ctrl-C ends it quietly while it is imported, too."""
+    try:
+        from gptoss_mlx.cli.app import main as run
+    except KeyboardInterrupt:
+        sys.exit(130)
+    run()
+
+
+if __name__ == "__main__":
+    main()

@@ -32,7 +32,7 @@ from gptoss_mlx.errors import (
 )
 from gptoss_mlx.files import has_file, read_json_object, short
 
-__all__ = ["hugging_face_keys", "parse_config", "read_config"]
+__all__ = ["hugging_face_keys", "parse_config", "read_config", "read_config_keys"]
 
 # Far beyond any model, near enough that a wrong number cannot make a reader hang.
 MAX_LAYERS = 1_000
@@ -49,6 +49,18 @@ def read_config(folder: Path) -> ModelConfig:
         QuantizationError: Its quantization dictionary is wrong.
         StorageError: It cannot be read.
     """
+    keys = read_config_keys(folder)
+    return parse_config(keys, source=str(folder / "config.json"))
+
+
+def read_config_keys(folder: Path) -> dict[str, Any]:
+    """Read ``folder``'s config.json as it is written.
+
+    Raises:
+        NoCheckpointError: There is none.
+        ConfigError: It is no JSON object.
+        StorageError: It cannot be read.
+    """
     path = folder / "config.json"
     if not has_file(path):
         inner = folder / "original"
@@ -58,7 +70,7 @@ def read_config(folder: Path) -> ModelConfig:
             if has_file(inner / "config.json")
             else None,
         )
-    return parse_config(read_json_object(path), source=str(path))
+    return read_json_object(path)
 
 
 def parse_config(keys: Mapping[str, Any], *, source: str) -> ModelConfig:
@@ -131,14 +143,20 @@ def hugging_face_keys(config: ModelConfig) -> dict[str, Any]:
 
 
 class _Reader:
-    """Takes values of one kind out of a JSON object, and says where one is wrong."""
+    """Takes values of one kind out of a JSON object, and says where one is wrong.
+
+    A value that is null is as good as absent.
+    """
 
     def __init__(self, keys: Mapping[str, Any], source: str) -> None:
         self.keys = keys
         self.source = source
 
+    def has(self, key: str) -> bool:
+        return self.keys.get(key) is not None
+
     def integer(self, key: str, default: int | None = None) -> int:
-        value = self.keys.get(key, default)
+        value = self._get(key, default)
         if isinstance(value, bool) or not isinstance(value, int):
             raise self._wrong(key, "an integer", value)
         if not 0 < value <= MAX_SIZE:
@@ -146,7 +164,7 @@ class _Reader:
         return value
 
     def number(self, key: str, default: float | None = None) -> float:
-        value = self.keys.get(key, default)
+        value = self._get(key, default)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self._wrong(key, "a number", value)
         # An integer too large for a float is no number a model uses either.
@@ -162,11 +180,15 @@ class _Reader:
 
     def require(self, key: str, expected: Any, *, default: Any = None) -> None:
         """Refuse a model that differs from gpt-oss in a way nothing here computes."""
-        value = self.keys.get(key, default)
+        value = self._get(key, default)
         if value != expected:
             raise UnsupportedModelError(
                 f"{self.source}: {key} must be {expected!r} but is {short(value)}."
             )
+
+    def _get(self, key: str, default: Any) -> Any:
+        value = self.keys.get(key)
+        return default if value is None else value
 
     def _wrong(self, key: str, rule: str, value: Any) -> ConfigError:
         found = f"is {short(value)}" if key in self.keys else "is missing"
@@ -179,12 +201,13 @@ def _parse_hugging_face(reader: _Reader) -> ModelConfig:
     reader.require("attention_bias", True, default=True)
     reader.require("tie_word_embeddings", False, default=False)
     # transformers 5 moves rope_theta and rope_scaling into rope_parameters.
-    if "rope_parameters" in reader.keys:
-        rope = reader.inner("rope_parameters")
-        theta = rope if "rope_theta" in rope.keys else reader
-    else:
-        rope, theta = reader.inner("rope_scaling"), reader
-    rope.require("rope_type", "yarn")
+    has_parameters = reader.has("rope_parameters")
+    rope = reader.inner("rope_parameters" if has_parameters else "rope_scaling")
+    theta = rope if rope.has("rope_theta") else reader
+    # "type" is what transformers 4 called it before.
+    rope.require(
+        "type" if rope.has("type") and not rope.has("rope_type") else "rope_type", "yarn"
+    )
     # gpt-oss was trained without rounding the ends of YaRN's ramp.
     rope.require("truncate", False, default=False)
     num_hidden_layers = reader.integer("num_hidden_layers")
@@ -276,7 +299,7 @@ def _layer_types(reader: _Reader, num_hidden_layers: int) -> tuple[LayerType, ..
 
 
 def _quantization(reader: _Reader) -> QuantizationTable | None:
-    if "quantization" not in reader.keys:
+    if not reader.has("quantization"):
         method = reader.keys.get("quantization_config")
         if isinstance(method, dict) and method.get("quant_method") not in (
             None,

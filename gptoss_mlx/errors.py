@@ -20,6 +20,7 @@
   - StorageError
     + NoSpaceError
     + NoPermissionError
+    + WrongFileError
   - DataError
   - DeviceError
   - CacheError
@@ -76,6 +77,7 @@ __all__ = [
     "UnfinishedError",
     "UnsupportedModelError",
     "VerifyError",
+    "WrongFileError",
     "storage_errors",
 ]
 
@@ -238,6 +240,12 @@ class NoPermissionError(StorageError):
     """The operating system forbids reading or writing there."""
 
     hint = "Change the permissions, or name another folder."
+
+
+class WrongFileError(StorageError):
+    """A folder, a pipe, a device, or a file too large, is where a small file must be."""
+
+    hint = "Put the file itself there, or name another folder."
 
 
 class DataError(GptOssError):

@@ -10,15 +10,32 @@ import fcntl
 import json
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple
 
-from gptoss_mlx.errors import ConfigError, storage_errors
+from gptoss_mlx.errors import ConfigError, StorageError, WrongFileError, storage_errors
 
-__all__ = ["has_file", "read_json_object", "short", "sync_file"]
+__all__ = [
+    "LFS_HINT",
+    "MAX_JSON_BYTES",
+    "FileIdentity",
+    "has_file",
+    "open_file",
+    "parse_json",
+    "read_file",
+    "read_json_object",
+    "short",
+    "sync_file",
+]
 
-# A checkpoint's JSON files are tens of kilobytes: more is not one of them.
-MAX_JSON_BYTES = 64 << 20
+# A checkpoint's JSON is tens of kilobytes, and Python makes up to 30 times as much of it.
+MAX_JSON_BYTES = 8 << 20
+
+# A clone without Git LFS has small text files instead, which begin so.
+LFS_POINTER = b"version https://git-lfs"
+LFS_HINT = "Fetch the file itself: git lfs pull"
 
 # How disks that know no F_FULLFSYNC, on the network for instance, refuse it.
 _NO_FULL_SYNC = (
@@ -29,6 +46,20 @@ _NO_FULL_SYNC = (
     errno.ENOSYS,
     errno.EBADF,
 )
+
+
+class FileIdentity(NamedTuple):
+    """What tells whether a file is the same and unchanged, without reading it."""
+
+    device: int
+    inode: int
+    nbytes: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> FileIdentity:
+        """Take it from what the operating system says of a file."""
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 def short(value: Any) -> str:
@@ -55,6 +86,56 @@ def has_file(path: Path) -> bool:
             return False  # ValueError: no file can have such a name.
 
 
+@contextmanager
+def open_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a regular file to read it. Opening never waits, and what is opened has an end.
+
+    Raises:
+        WrongFileError: It is a folder, a pipe or a device.
+        StorageError: It cannot be opened, or read in the context.
+    """
+    wrong = WrongFileError(f"{path}: must be a file but is none.")
+    with storage_errors(path):
+        # Opening a pipe would wait for its other end, and a device may act on it.
+        try:
+            if not stat.S_ISREG(path.stat().st_mode):
+                raise wrong
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except ValueError as error:
+            raise StorageError(f"{short(str(path))}: no file has such a name.") from error
+        with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor
+            # It may have been replaced in between.
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise wrong
+            yield file
+
+
+def read_file(path: Path, *, max_bytes: int) -> bytes:
+    """Read a small file whole.
+
+    Args:
+        path: Where it is.
+        max_bytes: The most that a file of its kind has.
+
+    Raises:
+        WrongFileError: It is no file, has more bytes, or is a pointer of Git LFS.
+        StorageError: It cannot be read.
+    """
+    with open_file(path) as file:
+        nbytes = os.fstat(file.fileno()).st_size
+        # A file may have more than it says, as those of /proc do.
+        content = file.read(min(nbytes, max_bytes) + 1)
+        if len(content) <= nbytes <= max_bytes:
+            if content.startswith(LFS_POINTER):
+                raise WrongFileError(
+                    f"{path}: must be the file itself but is a pointer of Git LFS to it.",
+                    hint=LFS_HINT,
+                )
+            return content
+    found = f"has {nbytes:,}" if nbytes > max_bytes else "grows while it is read"
+    raise WrongFileError(f"{path}: must have at most {max_bytes:,} bytes but {found}.")
+
+
 def read_json_object(path: Path) -> dict[str, Any]:
     """Read a JSON file whose top level is an object.
 
@@ -62,28 +143,35 @@ def read_json_object(path: Path) -> dict[str, Any]:
         ConfigError: The file is no JSON object, or too large for one.
         StorageError: It cannot be read.
     """
-    hint = f"Fetch {path.name} again from where the checkpoint came from."
-    with storage_errors(path):
-        status = path.stat()
-        # Opening a pipe would wait for its other end.
-        if not stat.S_ISREG(status.st_mode):
-            raise ConfigError(f"{path}: must be a file but is none.", hint=hint)
-        if status.st_size > MAX_JSON_BYTES:
-            raise ConfigError(
-                f"{path}: must have at most {MAX_JSON_BYTES:,} bytes "
-                f"but has {status.st_size:,}.",
-                hint=hint,
-            )
-        content = path.read_bytes()
     try:
-        value = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: must be JSON: {error}.", hint=hint) from error
+        content = read_file(path, max_bytes=MAX_JSON_BYTES)
+        value = parse_json(content)
+    except WrongFileError as error:
+        hint = LFS_HINT if error.hint == LFS_HINT else _fetch(path)
+        raise ConfigError(str(error), hint=hint) from error
+    except ValueError as error:
+        raise ConfigError(f"{path}: must be JSON: {error}.", hint=_fetch(path)) from error
     if not isinstance(value, dict):
         raise ConfigError(
-            f"{path}: must be a JSON object but is {short(value)}.", hint=hint
+            f"{path}: must be a JSON object but is {short(value)}.", hint=_fetch(path)
         )
     return value
+
+
+def parse_json(content: str | bytes) -> Any:
+    """Parse JSON of any form.
+
+    Raises:
+        ValueError: It is none, is nested too deeply, or has a number of too many digits.
+    """
+    try:
+        return json.loads(content)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def _fetch(path: Path) -> str:
+    return f"Fetch {path.name} again from where the checkpoint came from."
 
 
 def sync_file(descriptor: int) -> None:

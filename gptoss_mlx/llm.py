@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 from gptoss_mlx.conversation.answer import Answer
 from gptoss_mlx.conversation.conversation import Conversation
+from gptoss_mlx.conversation.read import Messages
 from gptoss_mlx.generation.model_source import load_source
 from gptoss_mlx.generation.request import TokenSource
 from gptoss_mlx.generation.sampling import Sampling, read_sampling_defaults
-from gptoss_mlx.harmony.messages import Effort, Message
+from gptoss_mlx.harmony.messages import Effort
 from gptoss_mlx.harmony.parse import Delta
 from gptoss_mlx.model_choice import open_model
 from gptoss_mlx.tokenizer import Tokenizer, load_tokenizer
-from gptoss_mlx.tools.tool import Tool
+from gptoss_mlx.tools.signature import ToolLike
 
 __all__ = ["LLM", "load"]
 
@@ -27,8 +28,7 @@ class LLM:
     """A model, its vocabulary, and what it has read last.
 
     Any thread may ask; the model answers one at a time, and the others wait their turn. A
-    conversation that goes on where the last answer ended costs only what is new. For a
-    model that calls your functions see ``Functions``.
+    conversation that goes on where the last answer ended costs only what is new.
 
     Attributes:
         folder: Where the model lies.
@@ -49,37 +49,49 @@ class LLM:
         self.tokenizer = tokenizer
         self.sampling = sampling
 
+    def __repr__(self) -> str:
+        """Return how it was loaded, e.g. ``load('/models/gpt-oss-20b-q8')``."""
+        return f"load({str(self.folder)!r})"
+
     def conversation(
         self,
-        messages: Sequence[Message | Mapping[str, object]] = (),
+        messages: Messages = (),
         *,
         effort: Effort | None = None,
         instructions: str | None = None,
-        tools: Sequence[Tool] = (),
+        tools: Sequence[ToolLike] = (),
         temperature: float | None = None,
+        top_p: float | None = None,
+        max_tokens: int | None = None,
         seed: int | None = None,
     ) -> Conversation:
         """Begin a conversation, or go on with one.
 
         Args:
-            messages: What was said so far: harmony messages, or mappings with ``role`` and
-                ``content`` as OpenAI's API has them; calls and results as
-                ``Answer.messages`` has them. A ``system`` mapping is instructions. A
-                system ``Message`` in front is left as it is; else one is made.
+            messages: What was said so far: a text, which is the user's; harmony messages;
+                or mappings with ``role`` and ``content`` as OpenAI's API has them; calls
+                and results as ``Answer.messages`` has them. A ``system`` mapping is
+                instructions. A system ``Message`` in front is left as it is; else one is
+                made.
             effort: How long to reason; medium unless a system ``Message`` says otherwise.
             instructions: What is elsewhere called the system prompt.
-            tools: What the model may call, and is told of. They serve one conversation.
+            tools: What the model may call, and is told of: plain functions, described by
+                their type hints and docstrings, or tools. They serve one conversation.
             temperature: 0 is greedy. None: as ``sampling`` says.
+            top_p: Draw from the likeliest tokens that together have this probability.
+            max_tokens: The most that an answer may have, reasoning included.
             seed: The same seed draws the same tokens.
 
         Raises:
-            HarmonyError: A mapping is not a message.
+            HarmonyError: Something is not a message.
             ValueError: There is no such effort; or a system ``Message`` stands in front
                 beside one, or beside a built-in tool that it does not tell of.
         """
         sampling = self.sampling
         if temperature is not None:
             sampling = replace(sampling, temperature=temperature)
+        if top_p is not None:
+            sampling = replace(sampling, top_p=top_p)
         if seed is not None:
             sampling = replace(sampling, seed=seed)
         return Conversation(
@@ -91,65 +103,33 @@ class LLM:
             current_date=datetime.date.today(),
             tools=tools,
             sampling=sampling,
+            max_tokens=max_tokens,
         )
 
     def ask(
         self,
-        question: str,
+        messages: Messages,
         *,
         effort: Effort | None = None,
         instructions: str | None = None,
-        tools: Sequence[Tool] = (),
+        tools: Sequence[ToolLike] = (),
         temperature: float | None = None,
+        top_p: float | None = None,
         max_tokens: int | None = None,
         seed: int | None = None,
     ) -> Answer:
-        """Answer one question, in a conversation of its own.
-
-        Args:
-            question: Any text.
-            effort: As of ``conversation``, and so are the others.
-            max_tokens: The most it may write, reasoning included.
-
-        Raises:
-            ContextError: The question leaves no room for an answer.
-            DeviceError: The device cannot compute.
-            ValueError: There is no such effort, or a number is out of its range.
-        """
-        return self.answer(
-            [Message("user", question)],
-            effort=effort,
-            instructions=instructions,
-            tools=tools,
-            temperature=temperature,
-            max_tokens=max_tokens,
-            seed=seed,
-        )
-
-    def answer(
-        self,
-        messages: Sequence[Message | Mapping[str, object]],
-        *,
-        effort: Effort | None = None,
-        instructions: str | None = None,
-        tools: Sequence[Tool] = (),
-        temperature: float | None = None,
-        max_tokens: int | None = None,
-        seed: int | None = None,
-    ) -> Answer:
-        """Answer messages, and run what tools the model calls on the way.
+        """Answer a question, or messages, and run what tools the model calls on the way.
 
         To go on, ask again with the same messages, ``answer.messages`` and what is next; or
         keep a ``conversation``.
 
         Args:
             messages: As of ``conversation``, and so are the others. They stay as they are.
-            max_tokens: The most it may write, reasoning included.
 
         Raises:
             ContextError: The messages leave no room for an answer.
             DeviceError: The device cannot compute.
-            HarmonyError: A mapping is not a message.
+            HarmonyError: Something is not a message.
             ValueError: As of ``conversation``, or a number is out of its range.
         """
         with self.conversation(
@@ -158,31 +138,34 @@ class LLM:
             instructions=instructions,
             tools=tools,
             temperature=temperature,
+            top_p=top_p,
+            max_tokens=max_tokens,
             seed=seed,
         ) as conversation:
-            return conversation.ask(max_tokens=max_tokens)
+            return conversation.ask()
 
     def stream(
         self,
-        messages: Sequence[Message | Mapping[str, object]],
+        messages: Messages,
         *,
         effort: Effort | None = None,
         instructions: str | None = None,
-        tools: Sequence[Tool] = (),
+        tools: Sequence[ToolLike] = (),
         temperature: float | None = None,
+        top_p: float | None = None,
         max_tokens: int | None = None,
         seed: int | None = None,
     ) -> Generator[Delta]:
-        """Answer messages piece by piece, each with its channel.
+        """Answer a question, or messages, piece by piece, each with its channel.
 
         Args:
-            messages: As of ``answer``, and so are the others.
+            messages: As of ``ask``, and so are the others.
 
         Raises:
             ContextError: With the first piece: the messages leave no room for an answer.
             DeviceError: The device cannot compute.
-            HarmonyError: A mapping is not a message.
-            ValueError: As of ``answer``.
+            HarmonyError: Something is not a message.
+            ValueError: As of ``ask``.
         """
         conversation = self.conversation(
             messages,
@@ -190,13 +173,15 @@ class LLM:
             instructions=instructions,
             tools=tools,
             temperature=temperature,
+            top_p=top_p,
+            max_tokens=max_tokens,
             seed=seed,
         )
-        return _deltas(conversation, max_tokens)
+        return _deltas(conversation)
 
 
-def _deltas(conversation: Conversation, max_tokens: int | None) -> Generator[Delta]:
-    with conversation, closing(conversation.stream(max_tokens=max_tokens)) as turn:
+def _deltas(conversation: Conversation) -> Generator[Delta]:
+    with conversation, closing(conversation.stream()) as turn:
         for event in turn:
             if isinstance(event, Delta):
                 yield event

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gptoss_mlx.errors import ConfigError, VerifyError
-from gptoss_mlx.files import has_file, read_json_object
+from gptoss_mlx.files import has_file, read_json_object, short
 
 __all__ = [
     "MANIFEST",
@@ -132,7 +132,7 @@ def read_manifest(folder: Path) -> Manifest:
     keys = _read(path)
     if keys.get("format") != FORMAT:
         raise VerifyError(
-            f"{path}: format must be {FORMAT} but is {str(keys.get('format'))[:40]}.",
+            f"{path}: format must be {FORMAT} but is {short(keys.get('format'))}.",
             hint="Upgrade gptoss-mlx: another version has written this folder.",
         )
     with _manifest_errors(path):
@@ -208,23 +208,23 @@ def _parse_files(entries: Any) -> dict[str, FileEntry]:
 def _file_name(value: Any) -> str:
     # A name with a separator could lead out of the folder.
     if not isinstance(value, str) or value in ("", ".", "..") or set(value) & set("/\\\0"):
-        raise ValueError(f"{str(value)[:40]!r} is no file name")
+        raise ValueError(f"{short(value)} is no file name")
     return value
 
 
 def _digest(value: Any) -> str:
     if not isinstance(value, str) or not _SHA256.fullmatch(value):
-        raise ValueError(f"{str(value)[:40]!r} is no sha256")
+        raise ValueError(f"{short(value)} is no sha256")
     return value
 
 
 def _count(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"{str(value)[:40]!r} is no count")
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 63:
+        raise ValueError(f"{short(value)} is no count")
     return value
 
 
 def _counts(values: Any) -> Iterator[int]:
     if not isinstance(values, list):
-        raise ValueError(f"{str(values)[:40]!r} is no list")
+        raise ValueError(f"{short(values)} is no list")
     return map(_count, values)

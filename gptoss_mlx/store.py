@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import os
+import secrets
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,13 +23,16 @@ from gptoss_mlx.manifest import read_summary
 
 __all__ = [
     "StoredModel",
+    "find_stored",
     "folder_for",
     "home",
+    "is_model",
     "model_size",
     "models",
     "models_folder",
     "released_models",
     "released_size",
+    "remove",
     "resolve",
 ]
 
@@ -127,7 +132,8 @@ def models() -> list[StoredModel]:
     with storage_errors(folder):
         if not folder.is_dir():
             return []
-        found = sorted(path for path in folder.iterdir() if path.is_dir())
+        # Path.is_dir raises where one of them must not be looked at.
+        found = sorted(p for p in folder.iterdir() if os.path.isdir(p))  # noqa: PTH112
     return [_describe(path) for path in found if not path.name.startswith(".")]
 
 
@@ -166,10 +172,66 @@ def resolve(name_or_path: str | os.PathLike[str]) -> Path:
                 f"The model {text!r} must be whole, but {model.path} is unfinished.",
                 hint="Run the command that was writing it again: it continues there.",
             )
+    if size is not None:
+        raise ModelNotFoundError(
+            f"{text} is not downloaded yet.", hint=f"gptoss-mlx download {size}"
+        )
     raise ModelNotFoundError(
-        f"{text!r} must be a folder or a model in {models_folder()} but is neither.",
+        f"{text!r} is not a folder or a model in {models_folder()}.",
         hint=_suggest(text, stored),
     )
+
+
+def is_model(name_or_path: str) -> bool:
+    """Return whether this names a model: one that is here, or a released one."""
+    if released_size(name_or_path) is not None or name_or_path == "demo":
+        return True
+    try:
+        return resolve(name_or_path).is_dir()
+    except GptOssError:
+        return False
+
+
+def find_stored(name: str) -> StoredModel:
+    """Find what is in the store under a name, unfinished and broken models included.
+
+    Args:
+        name: The whole name of its folder, or what stands for one model.
+
+    Raises:
+        ModelNotFoundError: There is none, or more than one.
+        StorageError: The store cannot be listed.
+    """
+    stored = models()
+    exact = [model for model in stored if model.name == name]
+    size = released_size(name)
+    names = [name] if size is None else [name, size]
+    found = exact or [m for m in stored if any(_matches(m.name, n) for n in names)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ModelNotFoundError(
+            f"{name!r} stands for {len(found)} models in {models_folder()}.",
+            hint=f"Name one: {', '.join(model.name for model in found)}",
+        )
+    raise ModelNotFoundError(f"{name!r} is not a model in {models_folder()}.")
+
+
+def remove(model: StoredModel) -> None:
+    """Remove a model's folder.
+
+    It is renamed first: what an interruption leaves is no model.
+
+    Raises:
+        StorageError: The disk refused.
+    """
+    with storage_errors(model.path):
+        if model.path.is_symlink():
+            model.path.unlink()
+            return
+        doomed = model.path.with_name(f".removed-{secrets.token_hex(4)}")
+        model.path.rename(doomed)
+        shutil.rmtree(doomed)
 
 
 def released_models() -> list[StoredModel]:
@@ -216,8 +278,6 @@ def _matches(stored: str, name: str) -> bool:
 
 
 def _suggest(name: str, stored: list[StoredModel]) -> str:
-    if (size := released_size(name)) is not None:
-        return f"Download it: gptoss-mlx download {size}"
     names = [model.name for model in stored if not model.unfinished]
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
     if close:
@@ -242,6 +302,8 @@ def _describe(path: Path) -> StoredModel:
         size = model_size(config)
     except GptOssError as error:
         problem = str(error)
+    except Exception as error:
+        problem = f"{path}: cannot be read: {error!r}."
     return StoredModel(path.name, path, recipe, size, nbytes, layers, experts, problem)
 
 

@@ -30,9 +30,12 @@ EVIDENCE = {
     ),
     "schemas": Line(sum, "{:,} tool schemas rendered as openai-harmony does"),
     "streams": Line(sum, "{:,} random token streams read without an exception"),
+    "markdown": Line(sum, "{:,} Markdown texts seen whole, in any pieces"),
     "mutations": Line(sum, "{:,} damaged checkpoints opened or refused by name"),
     "layer": Line(max, "layer of the real shape: {:.1e} from NumPy's, at most 1e-04"),
     "layer_bf16": Line(max, "the same in bf16: {:.1e}, at most 2e-02"),
+    "ended": Line(max, "a download of 1 GB, stopped 20 times: ended in {:.2f} s at most"),
+    "written_twice": Line(max, "the same: {:.2f} % of the bytes written twice"),
     "demo_logits": Line(max, "demo model: logits {:.1e} from OpenAI's, at most 1e-03"),
 }
 

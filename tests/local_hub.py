@@ -3,95 +3,134 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import re
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
 
-from gptoss_mlx.sharing.releases import Release
+from gptoss_mlx.sharing.releases import Pin, Release
 
-__all__ = ["Hub", "serve_hub"]
+__all__ = ["COMMIT", "Answer", "Asked", "Hub", "serve_hub"]
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+PIECE_BYTES = 64 << 10
 
 
-class Hub(NamedTuple):
+class Asked(NamedTuple):
+    """A request: which file, from which byte on, and with what headers."""
+
+    name: str
+    start: int
+    headers: dict[str, str]
+
+
+class Answer(NamedTuple):
+    """What is sent instead of a file."""
+
+    status: int = 200
+    headers: dict[str, str] = {}  # noqa: RUF012 - read only
+    body: bytes = b""
+
+
+@dataclass
+class Hub:
     """A Hub with one repository, which speaks as much of its API as is asked for.
 
     Attributes:
         files: What the repository holds, by path.
-        asked: The paths that were fetched, in order.
+        requests: What was asked for, in order.
+        lie: Given a request, what is answered instead; None for the truth.
+        rate: Bytes a second, of all connections together. None: no limit.
+        ranges: Whether it knows ranges.
     """
 
     address: str
-    files: dict[str, bytes]
-    asked: list[str]
+    files: dict[str, Sequence[int]] = field(default_factory=dict)
+    requests: list[Asked] = field(default_factory=list)
+    lie: Callable[[Asked], Answer | None] = lambda asked: None
+    rate: float | None = None
+    ranges: bool = True
+
+    @property
+    def asked(self) -> list[str]:
+        """The names of the files that were asked for."""
+        return [request.name for request in self.requests]
 
     def release(self) -> Release:
         """The release that these files are, as they are now."""
-        shards = {
-            name: (len(data), hashlib.sha256(data).hexdigest())
+        pins = {
+            name: Pin(len(data), hashlib.sha256(bytes(data)).hexdigest())
             for name, data in self.files.items()
-            if name.endswith(".safetensors") and "/" not in name
+            if "/" not in name
         }
-        return Release("openai/gpt-oss-tiny", COMMIT, shards)
+        return Release("openai/gpt-oss-tiny", COMMIT, pins)
 
 
 @contextmanager
 def serve_hub() -> Iterator[Hub]:
     """Serve a repository that is empty as yet."""
-    files: dict[str, bytes] = {}
-    asked: list[str] = []
+    lock = threading.Lock()
+    sent_until = [0.0]
+
+    def wait_for_turn(nbytes: int) -> None:
+        if hub.rate is None:
+            return
+        with lock:
+            now = time.monotonic()
+            sent_until[0] = max(sent_until[0], now) + nbytes / hub.rate
+            pause = sent_until[0] - now
+        time.sleep(pause)
 
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
             pass
 
-        def do_HEAD(self) -> None:
-            self.answer(send=False)
-
         def do_GET(self) -> None:
-            self.answer(send=True)
+            _, _, name = self.path.partition(f"/resolve/{COMMIT}/")
+            first = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
+            start = int(first[1]) if first and hub.ranges else 0
+            asked = Asked(name, start, {k.lower(): v for k, v in self.headers.items()})
+            hub.requests.append(asked)
+            answer = hub.lie(asked)
+            if answer is not None:
+                self.reply(answer.status, answer.headers, answer.body)
+            elif name not in hub.files:
+                self.reply(404, {"Content-Length": "0"}, b"")
+            else:
+                data = hub.files[name]
+                headers = {"Content-Length": str(len(data) - start)}
+                if start:
+                    last = f"{len(data) - 1}/{len(data)}"
+                    headers["Content-Range"] = f"bytes {start}-{last}"
+                self.reply(206 if start else 200, headers, data, start)
 
-        def answer(self, *, send: bool) -> None:
-            if "/tree/" in self.path:
-                self.reply(json.dumps([entry(*item) for item in files.items()]).encode())
-                return
-            _, found, name = self.path.partition(f"/resolve/{COMMIT}/")
-            if not found or name not in files:
-                self.send_error(404)
-                return
-            if send:
-                asked.append(name)
-            self.reply(files[name], send=send, etag=blob_id(files[name]))
-
-        def reply(self, data: bytes, *, send: bool = True, etag: str = "") -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(data)))
-            self.send_header("X-Repo-Commit", COMMIT)
-            self.send_header("ETag", f'"{etag}"')
-            self.end_headers()
-            if send:
-                self.wfile.write(data)
+        def reply(
+            self, status: int, headers: dict[str, str], data: Sequence[int], start: int = 0
+        ) -> None:
+            try:
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                for begin in range(start, len(data), PIECE_BYTES):
+                    piece = bytes(data[begin : begin + PIECE_BYTES])
+                    wait_for_turn(len(piece))
+                    self.wfile.write(piece)
+            except OSError:  # Whoever asked has gone.
+                self.close_connection = True
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
+    server.daemon_threads = True
+    hub = Hub(f"http://127.0.0.1:{server.server_port}")
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:
-        yield Hub(f"http://127.0.0.1:{server.server_port}", files, asked)
+        yield hub
     finally:
         server.shutdown()
         thread.join()
         server.server_close()
-
-
-def blob_id(data: bytes) -> str:
-    """The name that the Hub gives to a file's content."""
-    return hashlib.sha1(data, usedforsecurity=False).hexdigest()
-
-
-def entry(path: str, data: bytes) -> dict[str, object]:
-    """A file as the Hub lists it."""
-    return {"type": "file", "path": path, "size": len(data), "oid": blob_id(data)}

@@ -111,7 +111,9 @@ class Place:
     def shown(self, text: str, folder: Path, *, is_terminal: bool) -> str:
         """Return all that a reader sees."""
         paper = Paper(is_terminal)
-        plain = patch.dict("os.environ", {"NO_COLOR": "1"})
+        plain = patch.dict(
+            "os.environ", {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"}
+        )
         with redirect_stdout(paper), redirect_stderr(paper), plain:
             try:
                 returned = self.show(Shown(text, folder, is_terminal))
@@ -184,7 +186,7 @@ def _(shown: Shown) -> None:
 
 @place("an error of the command line")
 def _(shown: Shown) -> None:
-    def fail() -> None:
+    def fail(**options: object) -> None:
         raise errors.GptOssError(shown.text, hint=f"Try {shown.text}")
 
     with patch("gptoss_mlx.cli.app.app", fail):
@@ -193,7 +195,7 @@ def _(shown: Shown) -> None:
 
 @place("what a full disk says")
 def _(shown: Shown) -> None:
-    def fail() -> None:
+    def fail(**options: object) -> None:
         raise OSError(shown.text)
 
     with (
@@ -224,26 +226,26 @@ def manifest(shown: Shown, **keys: object) -> Path:
 
 @place("a manifest's format")
 def _(shown: Shown) -> str:
-    return read_manifest(manifest(shown, format=shown.text))
+    return str(read_manifest(manifest(shown, format=shown.text)))
 
 
 @place("a manifest's sha256")
 def _(shown: Shown) -> str:
     files = {shown.name: {"bytes": 1, "sha256": shown.text}}
-    return read_manifest(manifest(shown, files=files))
+    return str(read_manifest(manifest(shown, files=files)))
 
 
 @place("a manifest's file that is missing")
 def _(shown: Shown) -> str:
     files = {shown.name: {"bytes": 1, "sha256": "0" * 64}}
-    return verify_checkpoint(manifest(shown, files=files))
+    return str(verify_checkpoint(manifest(shown, files=files)))
 
 
 @place("a file that a manifest lacks")
 def _(shown: Shown) -> str:
     (shown.folder / shown.name).touch()
     try:
-        return verify_checkpoint(manifest(shown))
+        return str(verify_checkpoint(manifest(shown)))
     finally:
         (shown.folder / shown.name).unlink()
 
@@ -254,7 +256,7 @@ def _(shown: Shown) -> str:
     write_safetensors(path, {shown.text: np.zeros(2, np.float32)})
     files = {path.name: {"bytes": path.stat().st_size, "sha256": "0" * 64}}
     try:
-        return verify_checkpoint(manifest(shown, files=files))
+        return str(verify_checkpoint(manifest(shown, files=files)))
     finally:
         path.unlink()
 
@@ -344,8 +346,7 @@ def _(shown: Shown) -> None:
 
 @place("progress")
 def _(shown: Shown) -> None:
-    columns = {"COLUMNS": "200", "TERM": "dumb"}
-    with patch.dict("os.environ", columns), byte_progress(shown.text) as progress:
+    with byte_progress(shown.text) as progress:
         progress(1, 1)
 
 
@@ -353,7 +354,7 @@ def _(shown: Shown) -> None:
 def _(shown: Shown) -> None:
     machine = Machine(shown.text, "gpu", "bfloat16", 10**9, 10**9)
     with patch.dict("os.environ", {"GPTOSS_MLX_HOME": str(shown.folder / "none")}):
-        choose_model(machine, lambda *names: Path(), may_offer=True)
+        choose_model(machine, lambda *names, **options: Path(), may_offer=True)
 
 
 # Answers.
@@ -379,8 +380,7 @@ def _(shown: Shown) -> str:
 @place("an answer in chat by pipe", one_line=False)
 def _(shown: Shown) -> str:
     output, notes = Paper(shown.is_terminal), Paper(shown.is_terminal)
-    question = [f"/{shown.text}", "Why?"]
-    answer_lines(conversation_saying(shown.text), question, output, notes)  # type: ignore[arg-type]
+    answer_lines(conversation_saying(shown.text), ["Why?"], output, notes)  # type: ignore[arg-type]
     return output.text + notes.text
 
 
@@ -545,8 +545,8 @@ def _(shown: Shown) -> str:
 @place("code for python")
 def _(shown: Shown) -> str:
     text = shown.text.replace("\0", "\1")  # No source may have it.
-    message = Message("assistant", f"«'{text}'»", recipient="python")
-    refused = Message("assistant", f"f('{text}')", recipient="python")
+    message = Message("assistant", f"'«{text}»'", recipient="python")
+    refused = Message("assistant", f"f('«{text}»')", recipient="python")
     told = []
     for each in (message, refused):
         try:

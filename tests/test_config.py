@@ -324,7 +324,6 @@ def test_a_wrong_quantization_entry_is_refused(entry: object, message: str) -> N
 @pytest.mark.parametrize(
     ("table", "error", "message"),
     [
-        (None, ConfigError, "c: quantization must be an object but is None."),
         (4, ConfigError, "c: quantization must be an object but is 4."),
         (
             {},
@@ -467,7 +466,6 @@ def test_no_yarn_at_all_is_refused() -> None:
     ("value", "rule"),
     [
         (True, "an integer but is True"),
-        (None, "an integer but is None"),
         (64.0, "an integer but is 64.0"),
         ("64", "an integer but is '64'"),
         ([64], "an integer but is [64]"),
@@ -487,13 +485,76 @@ def test_a_size_of_the_wrong_kind_is_refused(key: str, value: object, rule: str)
 
 
 @pytest.mark.parametrize(
+    "key",
+    [
+        "attention_bias",
+        "hidden_act",
+        "layer_types",
+        "max_position_embeddings",
+        "quantization",
+        "quantization_config",
+        "rope_parameters",
+        "swiglu_alpha",
+        "swiglu_limit",
+        "tie_word_embeddings",
+    ],
+)
+def test_null_is_as_good_as_absent(key: str) -> None:
+    """Other programs write null for what they do not set."""
+    released = parse_config(changed(key, GONE), source="c")
+
+    assert parse_config(changed(key, None), source="c") == released
+
+
+@pytest.mark.parametrize("key", INTEGERS)
+def test_null_for_a_size_is_refused(key: str) -> None:
+    """There is no default for it."""
+    refused(changed(key, None), ConfigError, f"c: {key} must be an integer but is None.")
+
+
+ROPE = {**RELEASED["rope_scaling"]}
+LEGACY = {"type" if key == "rope_type" else key: value for key, value in ROPE.items()}
+INSIDE = {**ROPE, "rope_theta": 150000}
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        {"rope_scaling": ROPE, "rope_theta": 150000, "rope_parameters": None},
+        {"rope_scaling": INSIDE},
+        {"rope_scaling": INSIDE, "rope_theta": None, "rope_parameters": None},
+        {"rope_scaling": LEGACY, "rope_theta": 150000},
+        {"rope_scaling": {**LEGACY, "rope_type": None}, "rope_theta": 150000},
+        {"rope_scaling": {**ROPE, "type": "yarn"}, "rope_theta": 150000},
+        {"rope_parameters": INSIDE, "rope_scaling": None},
+        {"rope_parameters": {**ROPE, "rope_theta": None}, "rope_theta": 150000},
+    ],
+)
+def test_every_spelling_of_the_rotation_says_the_same(spelling: dict[str, Any]) -> None:
+    """Those of transformers 4 and 5, and what programs between them wrote."""
+    rest = {k: v for k, v in RELEASED.items() if not k.startswith("rope_")}
+
+    assert parse_config({**rest, **spelling}, source="c") == parse_config(
+        RELEASED, source="c"
+    )
+
+
+def test_another_rotation_in_the_legacy_spelling_is_refused() -> None:
+    """It is YaRN that is computed."""
+    refused(
+        changed("rope_scaling", {**LEGACY, "type": "linear"}),
+        UnsupportedModelError,
+        "c: rope_scaling: type must be 'yarn' but is 'linear'.",
+    )
+
+
+@pytest.mark.parametrize(
     "key", ["rms_norm_eps", "rope_theta", "swiglu_alpha", "swiglu_limit"]
 )
 @pytest.mark.parametrize(
     ("value", "rule"),
     [
         (True, "a number but is True"),
-        (None, "a number but is None"),
         ("1", "a number but is '1'"),
         (float("nan"), "a positive number but is nan"),
         (float("inf"), "a positive number but is inf"),
@@ -704,17 +765,17 @@ def test_a_file_far_too_large_is_not_read(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("call", ["stat", "read_bytes"])
+@pytest.mark.parametrize("place", ["pathlib.Path.stat", "os.open"])
 def test_an_unreadable_config_is_a_permission_error(
-    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A refusal of the operating system is not taken for an absence."""
     path = write(tmp_path, json.dumps(RELEASED))
 
-    def refuse(self: Path, **_: object) -> None:
-        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, call, refuse)
+    monkeypatch.setattr(place, refuse)
     with pytest.raises(NoPermissionError) as caught:
         read_config(tmp_path)
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from gptoss_mlx.convert.writer import sync_folder, write_file
-from gptoss_mlx.errors import ConfigError, StorageError
-from gptoss_mlx.files import read_json_object, short, sync_file
+from gptoss_mlx.errors import ConfigError, StorageError, WrongFileError
+from gptoss_mlx.files import read_file, read_json_object, short, sync_file
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir])
@@ -30,6 +30,78 @@ def test_a_missing_json_file_is_a_storage_error(tmp_path: Path) -> None:
     path = tmp_path / "some.json"
 
     with pytest.raises(StorageError, match=f"^{re.escape(str(path))}: No such file"):
+        read_json_object(path)
+
+
+@pytest.mark.parametrize(
+    "make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")]
+)
+def test_what_is_no_file_is_never_read(make: Any, tmp_path: Path) -> None:
+    """A pipe would block, and a device has no end."""
+    path = tmp_path / "some.json"
+    make(path)
+
+    with pytest.raises(WrongFileError, match="must be a file but is none"):
+        read_file(path, max_bytes=100)
+
+
+def test_a_file_that_became_a_pipe_while_it_was_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is looked at again once it is open."""
+    pipe, path = tmp_path / "pipe", tmp_path / "file"
+    os.mkfifo(pipe)
+    path.touch()
+    really_open = os.open
+    monkeypatch.setattr(os, "open", lambda _, flags: really_open(pipe, flags))
+
+    with pytest.raises(WrongFileError, match="must be a file but is none"):
+        read_file(path, max_bytes=100)
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    """A terabyte of nothing is refused by its length."""
+    path = tmp_path / "some.json"
+    path.touch()
+    os.truncate(path, 1 << 40)
+
+    with pytest.raises(WrongFileError) as caught:
+        read_file(path, max_bytes=100)
+    assert str(caught.value) == (
+        f"{path}: must have at most 100 bytes but has {1 << 40:,}."
+    )
+    with pytest.raises(ConfigError, match="must have at most 8,388,608 bytes"):
+        read_json_object(path)
+
+
+def test_a_file_of_the_most_bytes_is_read(tmp_path: Path) -> None:
+    """The bound is the most that it may have."""
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 100)
+
+    assert read_file(path, max_bytes=100) == b"x" * 100
+
+
+def test_a_pointer_of_git_lfs_is_not_the_file(tmp_path: Path) -> None:
+    """The hint is what fetches the file, for JSON too."""
+    path = tmp_path / "config.json"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+
+    for read in (lambda: read_file(path, max_bytes=200), lambda: read_json_object(path)):
+        with pytest.raises(
+            (WrongFileError, ConfigError), match="pointer of Git LFS"
+        ) as caught:
+            read()
+        assert caught.value.hint == "Fetch the file itself: git lfs pull"
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "1" * 5_000, '{"a": ' * 50_000])
+def test_json_that_python_cannot_hold(content: str, tmp_path: Path) -> None:
+    """Depth and digits are named."""
+    path = tmp_path / "some.json"
+    path.write_text(content)
+
+    with pytest.raises(ConfigError, match=r"must be JSON: (it is nested|Exceeds)"):
         read_json_object(path)
 
 

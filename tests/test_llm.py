@@ -3,12 +3,13 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from scripted import Scripted, Step, call, turn
 
 import gptoss_mlx
-from gptoss_mlx.errors import ContextError, ModelNotFoundError
+from gptoss_mlx.errors import ContextError, HarmonyError, ModelNotFoundError
 from gptoss_mlx.generation.sampling import Sampling
 from gptoss_mlx.harmony.messages import (
     Message,
@@ -97,7 +98,7 @@ def test_a_system_message_of_the_caller_stays_in_front() -> None:
         {"role": "system", "content": "Be brief."},
         Message("user", "Well?"),
     ]
-    ours.answer(messages, tools=[ADD])
+    ours.ask(messages, tools=[ADD])
     list(ours.stream(messages, tools=[ADD]))
 
     assert model.prompts[0] == model.prompts[1]
@@ -111,11 +112,38 @@ def test_answering_takes_an_effort() -> None:
     """Medium if there is none."""
     ours, model = llm(turn("", "Yes."), turn("", "Yes."))
     question = {"role": "user", "content": "Well?"}
-    ours.answer([question])
+    ours.ask([question])
     list(ours.stream([question], effort="high"))
 
     assert "Reasoning: medium" in model.prompts[0]
     assert "Reasoning: high" in model.prompts[1]
+
+
+def test_a_text_is_what_the_user_says() -> None:
+    """To ask and to stream alike."""
+    ours, model = llm(turn("", "Yes."), turn("", "Yes."))
+    ours.ask("Well?")
+    pieces = list(ours.stream("Well?"))
+
+    assert model.prompts[0] == model.prompts[1]
+    assert "<|start|>user<|message|>Well?<|end|>" in model.prompts[0]
+    assert "".join(piece.text for piece in pieces) == "Yes."
+
+
+@pytest.mark.parametrize("messages", [None, 3, b"Well?", {"role": "user"}, [None]])
+def test_what_is_no_message_is_refused(messages: Any) -> None:
+    """Before the model is asked, and the hint shows the form."""
+    ours, model = llm()
+    with pytest.raises(HarmonyError, match="must be") as caught:
+        ours.ask(messages)
+
+    assert caught.value.hint == 'Give each message as {"role": "user", "content": "..."}.'
+    assert model.prompts == []
+
+
+def test_a_model_says_how_it_was_loaded() -> None:
+    """Its repr is the call that loads it again."""
+    assert repr(llm()[0]) == "load('model')"
 
 
 def test_a_stream_that_is_left_ends_its_turn() -> None:

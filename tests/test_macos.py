@@ -18,6 +18,7 @@ from gptoss_mlx.convert.pipeline import convert_checkpoint
 from gptoss_mlx.errors import NoSpaceError
 from gptoss_mlx.macos import awake, exclude_from_backups, free_space_hint
 from gptoss_mlx.sharing.download import _check_room
+from gptoss_mlx.sharing.transfer import Wanted
 
 Program = Callable[[str, str], Path]
 
@@ -139,9 +140,9 @@ def test_a_disk_that_is_too_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     full = shutil.disk_usage("/")._replace(free=5_000)
     monkeypatch.setattr("shutil.disk_usage", lambda path: full)
     write_tiny_checkpoint(tmp_path / "tiny")
-    missing = SimpleNamespace(will_download=True, file_size=9_000, local_path=tmp_path)
+    missing = Wanted("config.json", 9_000, tmp_path / "part")
     for refuse in (
-        lambda: _check_room([missing]),
+        lambda: _check_room(tmp_path, [missing]),
         lambda: convert_checkpoint(tmp_path / "tiny", tmp_path / "out"),
     ):
         with pytest.raises(NoSpaceError) as caught:

@@ -9,6 +9,7 @@ import pytest
 from tiny_checkpoint import write_tiny_checkpoint
 
 from gptoss_mlx import store
+from gptoss_mlx.config_json import read_config
 from gptoss_mlx.errors import ModelNotFoundError, StorageError
 
 
@@ -254,9 +255,7 @@ def test_a_name_that_is_not_there(folder: Path) -> None:
     """Close ones are named; without any, the command that lists them."""
     with pytest.raises(ModelNotFoundError) as caught:
         store.resolve("nothing")
-    assert str(caught.value) == (
-        f"'nothing' must be a folder or a model in {folder} but is neither."
-    )
+    assert str(caught.value) == (f"'nothing' is not a folder or a model in {folder}.")
     assert caught.value.hint == "See which models are here: gptoss-mlx models"
 
     put(folder, "gpt-oss-120b-q8")
@@ -275,7 +274,7 @@ def test_a_released_model_that_is_not_there(folder: Path, name: str) -> None:
     with pytest.raises(ModelNotFoundError) as caught:
         store.resolve(name)
 
-    assert caught.value.hint == "Download it: gptoss-mlx download 20b"
+    assert caught.value.hint == "gptoss-mlx download 20b"
 
 
 @pytest.mark.parametrize("name", NAMES_OF_20B)
@@ -373,3 +372,64 @@ def test_a_demo_that_was_never_opened_hints_at_opening_it(
     with pytest.raises(ModelNotFoundError) as caught:
         store.resolve("demo")
     assert caught.value.hint == "Open it once, which makes it: gptoss-mlx chat demo"
+
+
+@pytest.mark.parametrize(
+    "entry",
+    ids=["long name", "count", "half a character", "path"],
+    argvalues=[
+        {"x" * 300: {"bytes": 1, "sha256": "0" * 64}},
+        {"model.safetensors": {"bytes": 10**4_000, "sha256": "0" * 64}},
+        {"\ud800": {"bytes": 1, "sha256": "0" * 64}},
+        {"../../secret": {"bytes": 1, "sha256": "0" * 64}},
+    ],
+)
+def test_one_bad_folder_does_not_break_the_others(
+    folder: Path, entry: dict[str, object]
+) -> None:
+    """It is broken, with the reason; the other is found and is ready."""
+    put(folder, "good-q8")
+    (put(folder, "bad-q8") / "manifest.json").write_text(json.dumps({"files": entry}))
+
+    assert store.resolve("good") == folder / "good-q8"
+    bad, good = store.models()
+    assert good.ready
+    assert not bad.ready
+    assert 0 < len(bad.problem or "") < 500
+
+
+def test_a_folder_whose_reader_fails_is_broken(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it is that nobody thought of."""
+    put(folder, "good-q8")
+    put(folder, "bad-q8")
+    really_read = read_config
+
+    def read(path: Path) -> object:
+        if path.name == "bad-q8":
+            raise RuntimeError("nobody thought of it")
+        return really_read(path)
+
+    monkeypatch.setattr(store, "read_config", read)
+    bad, good = store.models()
+
+    assert good.ready
+    assert bad.problem == (
+        f"{folder / 'bad-q8'}: cannot be read: RuntimeError('nobody thought of it')."
+    )
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "config.json", "model.safetensors"])
+def test_links_in_a_circle_break_one_folder_alone(folder: Path, name: str) -> None:
+    """The other models are listed, and links that are folders' too."""
+    put(folder, "good-q8")
+    bad = put(folder, "bad-q8")
+    (bad / name).unlink()
+    (bad / name).symlink_to(name)
+    (folder / "loop").symlink_to("loop")
+
+    assert [(model.name, model.ready) for model in store.models()] == [
+        ("bad-q8", False),
+        ("good-q8", True),
+    ]

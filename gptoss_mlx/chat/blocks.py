@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from rich.console import RenderableType
+from rich.text import Text
 
 from gptoss_mlx.chat.screen import Screen
 
 __all__ = ["BlockStream"]
+
+# Of a longer block only the end is shown while it is written, and as it is.
+MAX_SHOWN = 20_000
+SHOWN_END = 4_000
 
 
 class BlockStream:
@@ -39,16 +45,36 @@ class BlockStream:
         self._text += text
         if not self._screen.due() or not self._text.strip():
             return
-        end = self._whole(self._text)
-        block, self._text = self._text[:end], self._text[end:]
-        rest = self._render(self._text) if self._text.strip() else None
+        begun = time.monotonic()
+        block = self._take()
+        rest = self._shown()
         if block.strip():
             self._screen.print(self._render(block), below=rest)
         else:
             self._screen.show(rest)
+        self._screen.rest_after(begun)
 
     def finish(self) -> None:
         """Print what is left: nothing more comes."""
+        while block := self._take():
+            self._print(block)
         block, self._text = self._text, ""
+        self._print(block)
+
+    def _take(self) -> str:
+        """Take the blocks that are whole from the beginning of the text."""
+        end = self._whole(self._text)
+        block, self._text = self._text[:end], self._text[end:]
+        return block
+
+    def _print(self, block: str) -> None:
         if block.strip():
             self._screen.print(self._render(block), below=None)
+
+    def _shown(self) -> RenderableType | None:
+        """Make of what is being written what is shown of it."""
+        if not self._text.strip():
+            return None
+        if len(self._text) > MAX_SHOWN:
+            return Text(self._text[-SHOWN_END:])
+        return self._render(self._text)

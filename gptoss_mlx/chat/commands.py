@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import datetime
 import difflib
+import errno
 import json
+import os
+import re
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from gptoss_mlx.controls import escaped
 from gptoss_mlx.conversation.conversation import Conversation
-from gptoss_mlx.errors import StorageError, storage_errors
 from gptoss_mlx.harmony.json_form import conversation_to_json
 from gptoss_mlx.harmony.messages import EFFORTS
 
 __all__ = ["COMMANDS", "Command", "Next", "read_line", "run_command"]
+
+# Of characters: what a file in UTF-8 cannot hold.
+_HALVES = re.compile("[\ud800-\udfff]")
 
 COMMANDS = {
     "help": ("", "list the commands and keys"),
@@ -24,6 +31,8 @@ COMMANDS = {
     "save": ("[FILE]", "write the conversation as JSON"),
     "quit": ("", "leave"),
 }
+
+HARMLESS = ("help", "effort", "save")
 
 KEYS = (
     ("Ctrl-O", "show the reasoning, also of the last answer"),
@@ -56,13 +65,26 @@ class Command:
 
 
 def read_line(line: str) -> Command | str:
-    """Tell a command from a question, which is given back without space around it."""
+    """Tell a command from a question, which is given back without space around it.
+
+    A command is known, or so close to one that is known that it is a slip, or a word alone.
+    All else that begins with a slash is a question: a path, for one.
+    """
     text = line.strip()
     if text.startswith("//"):
         return text[1:]
-    if not text.startswith("/"):
+    if not text.startswith("/") or "\n" in text:
         return text
-    return Command(*(text[1:].split(maxsplit=1) or [""]))
+    name, *rest = text[1:].split(maxsplit=1) or [""]
+    argument = rest[0] if rest else ""
+    if name in COMMANDS or _closest(name) or (not argument and name.isalpha()):
+        return Command(name, argument)
+    return text if name else Command("")
+
+
+def _closest(name: str) -> str | None:
+    close = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.7)
+    return close[0] if close else None
 
 
 def run_command(
@@ -76,6 +98,9 @@ def run_command(
         say: Is told lines of text for the user.
     """
     match command.name:
+        case "help" | "clear" | "quit" as name if command.argument:
+            say(f"/{name} takes nothing but was given {escaped(command.argument)}.")
+            return Next.CORRECT
         case "help":
             _help(say)
         case "effort":
@@ -88,9 +113,11 @@ def run_command(
         case "quit":
             return Next.QUIT
         case unknown:
-            close = difflib.get_close_matches(unknown, COMMANDS, n=1, cutoff=0.4)
-            meant = f"Did you mean /{close[0]}?" if close else "/help lists them."
-            say(f"There is no command /{unknown}. {meant} (// begins a question with /.)")
+            close = _closest(unknown)
+            # What ends a conversation is done by who has typed it.
+            meant = f"Did you mean /{close}?" if close in HARMLESS else "/help lists them."
+            said = f"There is no command /{escaped(unknown)}."
+            say(f"{said} {meant} (// begins a question with /.)")
             return Next.CORRECT
     return Next.GO_ON
 
@@ -111,7 +138,7 @@ def _effort(argument: str, conversation: Conversation, say: Callable[[str], None
             conversation.effort = effort
             say(f"The effort is {effort} from now on.")
             return Next.GO_ON
-    say(f"The effort must be one of {', '.join(EFFORTS)} but is {argument}.")
+    say(f"The effort must be one of {', '.join(EFFORTS)} but is {escaped(argument)}.")
     return Next.CORRECT
 
 
@@ -119,29 +146,52 @@ def _save(argument: str, conversation: Conversation, say: Callable[[str], None])
     now = datetime.datetime.now()
     name = argument.strip() or f"chat-{now:%Y-%m-%d-%H%M%S}.json"
     try:
-        file = Path(name).expanduser()
-        _write_new(file, conversation)
-    except StorageError as error:
-        say(str(error))
+        _write_new(Path(name).expanduser(), conversation)
+    except OSError as error:
+        said = {
+            errno.EEXIST: "is there already: name another file",
+            errno.ENOENT: "there is no such folder",
+        }.get(error.errno or 0, error.strerror or str(error))
+        say(f"{escaped(name)}: {said}.")
     except (RuntimeError, ValueError) as error:  # No such user; a name with a zero byte.
-        say(f"{name}: {error}.")
+        say(f"{escaped(name)}: {escaped(str(error))}.")
     else:
-        say(f"Saved to {file}.")
+        say(f"Saved to {escaped(name)}.")
         return Next.GO_ON
     return Next.CORRECT
 
 
 def _write_new(file: Path, conversation: Conversation) -> None:
+    """Write a file that is not there yet, whole or not at all; follow no link to one.
+
+    Raises:
+        FileExistsError: There is something of that name, if only a link.
+        OSError: The system refuses.
+    """
+    if os.path.lexists(file):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
     text = json.dumps(
         conversation_to_json(conversation.messages), ensure_ascii=False, indent=2
     )
-    with storage_errors(file):
-        if file.exists():
-            raise StorageError(f"{file} is there already: name another file.")
-        partial = file.with_name(f"{file.name}.partial")
+    text = _HALVES.sub("\ufffd", text)
+    draft = file.with_name(f".gptoss-mlx-{secrets.token_hex(8)}")
+    with draft.open("x", encoding="utf-8") as opened:
         try:
-            partial.write_text(f"{text}\n", encoding="utf-8")
-            partial.rename(file)
-        except OSError:
-            partial.unlink(missing_ok=True)
+            opened.write(f"{text}\n")
+            opened.close()
+            _rename_to_new(draft, file)
+        finally:
+            draft.unlink(missing_ok=True)
+
+
+def _rename_to_new(draft: Path, file: Path) -> None:
+    try:
+        # Unlike a renaming it replaces nothing that has come in the meantime.
+        file.hardlink_to(draft)
+    except FileExistsError:
+        raise
+    except OSError:
+        if os.path.lexists(file):
             raise
+        # A file system without links.
+        draft.rename(file)

@@ -138,6 +138,8 @@ def as_typed(raw: str) -> str:
             text.append("\n")
         elif key == "\x15":  # Ctrl-U
             text.clear()
-        elif key.isprintable():
+        elif key.isprintable() or key == "\t":
             text.append(key)
-    return "".join(text).strip("\n")
+    # Enter at the end parts it from what is typed after it.
+    typed = "".join(text).strip("\n")
+    return f"{typed}\n" if typed and text[-1] == "\n" else typed

@@ -1,169 +1,202 @@
 """Markdown on a terminal, while it is being written.
 
-All that the model wrote is seen: HTML and definitions of links stay text, and addresses
-stand next to what they are linked to.
+All that the model wrote is seen: addresses stand next to what they are linked to, numbers
+as they were given, and code as it is to be copied.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
+from markdown_it.tree import SyntaxTreeNode
 from rich import box
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, JustifyMethod, RenderResult
-from rich.markdown import (
-    CodeBlock,
-    Heading,
-    HorizontalRule,
-    Markdown,
-    MarkdownElement,
-    TableDataElement,
-    TableElement,
-)
-from rich.rule import Rule
 from rich.segment import Segment
-from rich.syntax import Syntax
+from rich.style import Style
 from rich.table import Table
 from rich.text import Text
-from rich.theme import Theme
 
-__all__ = ["MARKDOWN_THEME", "AnswerMarkdown", "whole_blocks"]
+from gptoss_mlx.chat.code_blocks import code_lines, is_language
+from gptoss_mlx.chat.inline import inline_text
+from gptoss_mlx.chat.markdown_parser import parse_blocks
 
-# The terminal's own background everywhere: it may be light or dark.
-MARKDOWN_THEME = Theme({"markdown.code": "bold cyan", "markdown.h2": "bold"})
+__all__ = ["AnswerMarkdown"]
 
 # Longer words may be broken.
 LEAST_COLUMN = 6
+# Text is not wrapped narrower, however deep it is nested.
+LEAST_WIDTH = 10
 
-_PARSER = (
-    MarkdownIt("commonmark", {"maxNesting": 100})
-    .enable(["strikethrough", "table"])
-    .disable(["html_block", "html_inline", "reference", "image"])
-)
+_DIM = Style(dim=True)
 
 
-def whole_blocks(text: str) -> int:
-    """Count the characters of ``text`` that belong to blocks which are whole.
+class _Line(NamedTuple):
+    """A line of the output.
 
-    A top-level block ends where the next one begins. The last line does not count until
-    it has ended: ``***`` may become a rule or the beginning of a bold word.
+    Attributes:
+        segments: What is on it, without the line end.
+        is_code: It begins at the left edge, whatever it is in, and is not wrapped.
     """
-    lines = text[: text.rfind("\n") + 1]
-    starts = [
-        token.map[0]
-        for token in _PARSER.parse(lines)
-        if token.level == 0 and token.nesting >= 0 and token.map is not None
-    ]
-    if len(starts) < 2:
-        return 0
-    end = 0
-    for _ in range(starts[-1]):
-        end = lines.index("\n", end) + 1
-    return end
+
+    segments: list[Segment]
+    is_code: bool = False
 
 
-class _Code(CodeBlock):
-    """Code as it is to be copied: without a frame around it."""
-
-    info = ""
-
-    @classmethod
-    def create(cls, markdown: Markdown, token: Token) -> _Code:
-        info = token.info.strip()
-        code = cls(info.partition(" ")[0] or "text", markdown.code_theme)
-        code.info = info
-        return code
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        syntax = Syntax(
-            str(self.text).rstrip(),
-            self.lexer_name,
-            theme=self.theme,
-            background_color="default",
-            word_wrap=True,
-        )
-        # The name of a language goes without saying; anything else is the model's text.
-        if self.info and (self.info != self.lexer_name or syntax.lexer is None):
-            yield Text(self.info, style="dim")
-        yield syntax
-
-
-class _Heading(Heading):
-    """A heading at the left, whatever its level."""
-
-    LEVEL_ALIGN: ClassVar[dict[str, JustifyMethod]] = {
-        f"h{level}": "default" for level in range(1, 7)
-    }
-
-
-class _Rule(HorizontalRule):
-    """A line across."""
-
-    new_line = True
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        yield Rule(style="dim")
-
-
-class _Table(TableElement):
-    """A table whose cells are wrapped and never cut."""
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        heads = self.header.row.cells if self.header and self.header.row else []
-        rows = [row.cells for row in self.body.rows] if self.body else []
-        widths = (_least_width(column) for column in zip(heads, *rows, strict=False))
-        if sum(widths) > options.max_width:
-            # Too narrow for columns: one line a cell.
-            for row in rows or [heads]:
-                for head, cell in zip(heads, row, strict=False):
-                    yield Text.assemble((head.content.plain, "dim"), ": ", cell.content)
-                yield Text()
-            return
-        table = Table(
-            box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True
-        )
-        for head in heads:
-            table.add_column(head.content, overflow="fold", justify=head.justify)
-        for row in rows:
-            table.add_row(*(cell.content for cell in row))
-        yield table
-
-
-def _least_width(column: Sequence[TableDataElement]) -> int:
-    """Tell how wide a column must be to be read, with the space next to it."""
-    words = (word for cell in column for word in cell.content.plain.split())
-    return min(max((cell_len(word) for word in words), default=1), LEAST_COLUMN) + 2
-
-
-class AnswerMarkdown(Markdown):
+class AnswerMarkdown:
     """An answer, or a part of one that ends between two blocks."""
 
-    elements: ClassVar[dict[str, type[MarkdownElement]]] = {
-        **Markdown.elements,
-        "fence": _Code,
-        "code_block": _Code,
-        "heading_open": _Heading,
-        "hr": _Rule,
-        "table_open": _Table,
-    }
-
     def __init__(self, markup: str) -> None:
-        # Justified "left", lines would be filled up with spaces.
-        super().__init__("", code_theme="ansi_dark", justify="default", hyperlinks=False)
-        self.markup = markup
-        self.parsed = _PARSER.parse(markup)
+        self._blocks = parse_blocks(markup)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        parts = super().__rich_console__(console, options)
-        segments = (part for part in parts if isinstance(part, Segment))
-        lines = [_trimmed(line) for line in Segment.split_lines(segments)]
-        # Rich begins with an empty line where a list or a table is the first block.
-        for line in lines[not lines[0] :] if lines else []:
-            yield from line
+        for line in _stacked(self._blocks, console, options.max_width, parted=True):
+            yield from line.segments
             yield Segment.line()
+
+
+def _stacked(
+    nodes: Iterable[SyntaxTreeNode], console: Console, width: int, *, parted: bool
+) -> Iterator[_Line]:
+    """Render blocks, one below the other, with empty lines between them if ``parted``."""
+    last = None
+    for node in nodes:
+        lines = _block(node, console, width)
+        # Two paragraphs with nothing between them would be one.
+        if last is not None and (parted or last == node.type == "paragraph"):
+            yield _Line([])
+        yield from lines
+        last = node.type
+
+
+def _block(node: SyntaxTreeNode, console: Console, width: int) -> Iterable[_Line]:
+    match node.type:
+        case "paragraph":
+            return _wrapped(_content(node), console, width)
+        case "heading":
+            style = "bold underline" if node.tag == "h1" else "bold"
+            return _wrapped(_content(node, style), console, width)
+        case "fence" | "code_block":
+            return _code(node)
+        case "blockquote":
+            inside = _stacked(node.children, console, _inner(width, 2), parted=True)
+            return _quoted(inside)
+        case "bullet_list" | "ordered_list":
+            return _list(node, console, width)
+        case "table":
+            return _table(node, console, width)
+        case _:  # A thematic break: there is no other kind.
+            return [_Line([Segment("─" * width, _DIM)])]
+
+
+def _wrapped(text: Text, console: Console, width: int) -> Iterator[_Line]:
+    """Wrap text; only a word that no line holds is parted."""
+    lines = [text]
+    if not text.plain.isprintable() or cell_len(text.plain) > width:
+        lines = list(text.wrap(console, max(width, 1), overflow="fold", tab_size=8))
+    for line in lines:
+        line.rstrip()
+        yield _Line(list(line.render(console)))
+
+
+def _inner(width: int, indent: int) -> int:
+    return max(width - indent, min(width, LEAST_WIDTH))
+
+
+def _content(node: SyntaxTreeNode, style: str = "") -> Text:
+    return inline_text(node.children[0].content if node.children else "", style)
+
+
+def _code(node: SyntaxTreeNode) -> Iterator[_Line]:
+    info = node.info.strip()
+    # The name of a language goes without saying; anything else is the model's text.
+    if info and not is_language(info):
+        yield _Line([Segment(info, _DIM)], is_code=True)
+    for segments in code_lines(node.content, info):
+        yield _Line(segments, is_code=True)
+
+
+def _list(node: SyntaxTreeNode, console: Console, width: int) -> Iterator[_Line]:
+    items = node.children
+    if node.type == "bullet_list":
+        marks = [" • "] * len(items)
+    else:
+        numbers = [f"{item.info}{item.markup}" for item in items]
+        widest = max(map(len, numbers))
+        marks = [f" {number:>{widest}} " for number in numbers]
+    # Markdown-it hides the paragraphs of lists that have no empty lines in them.
+    loose = any(
+        child.type == "paragraph" and not child.hidden
+        for item in items
+        for child in item.children
+    )
+    for index, (mark, item) in enumerate(zip(marks, items, strict=True)):
+        if index and loose:
+            yield _Line([])
+        inside = _stacked(item.children, console, _inner(width, len(mark)), parted=loose)
+        yield from _marked(inside, mark)
+
+
+def _marked(lines: Iterable[_Line], mark: str) -> Iterator[_Line]:
+    """Put a mark before the first line, and as much space before the others."""
+    before, space = mark, " " * len(mark)
+    for line in lines:
+        if before and (line.is_code or not line.segments):
+            yield _Line([Segment(before.rstrip())])
+        if line.is_code or not line.segments:
+            yield line
+        else:
+            yield _Line([Segment(before or space), *line.segments])
+        before = ""
+    if before:
+        yield _Line([Segment(before.rstrip())])
+
+
+def _quoted(lines: Iterable[_Line]) -> Iterator[_Line]:
+    for line in lines:
+        if line.is_code:
+            yield line
+        else:
+            yield _Line([Segment("▌ " if line.segments else "▌", _DIM), *line.segments])
+
+
+def _table(node: SyntaxTreeNode, console: Console, width: int) -> Iterator[_Line]:
+    """Render a table whose cells are wrapped and never cut."""
+    rows = [row.children for part in node.children for row in part.children]
+    cells = [[_content(cell) for cell in row] for row in rows]
+    heads, body = cells[0], cells[1:]
+    widths = [_least_width(column) for column in zip(*cells, strict=True)]
+    if sum(widths) + 2 * len(widths) > width:
+        # Too narrow for columns: one line a cell.
+        for index, row in enumerate(body or [heads]):
+            if index:
+                yield _Line([])
+            for head, cell in zip(heads, row, strict=True):
+                text = Text.assemble((head.plain, "dim"), ": ", cell) if body else head
+                yield from _wrapped(text, console, width)
+        return
+    table = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True
+    )
+    for head, least, node in zip(heads, widths, rows[0], strict=True):
+        table.add_column(head, overflow="fold", justify=_justify(node), min_width=least)
+    for texts in body:
+        table.add_row(*texts)
+    options = console.options.update(width=width, height=None)
+    for line in Segment.split_lines(console.render(table, options)):
+        yield _Line(_trimmed(line))
+
+
+def _justify(cell: SyntaxTreeNode) -> JustifyMethod:
+    align = str(cell.attrs.get("style", "")).removeprefix("text-align:")
+    return "right" if align == "right" else "center" if align == "center" else "left"
+
+
+def _least_width(column: Sequence[Text]) -> int:
+    """Tell how wide a column must be to be read."""
+    words = (word for cell in column for word in cell.plain.split())
+    return min(max((cell_len(word) for word in words), default=1), LEAST_COLUMN)
 
 
 def _trimmed(line: list[Segment]) -> list[Segment]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TextIO
 
-from gptoss_mlx.chat.commands import Command, Next, read_line, run_command
 from gptoss_mlx.chat.notices import ContextNotice, ending
 from gptoss_mlx.controls import escaped, without_controls
 from gptoss_mlx.conversation.answer import collect
@@ -22,7 +21,7 @@ def answer_lines(
 
     Args:
         conversation: The conversation; every answer knows the earlier ones.
-        lines: One question or command each. Empty ones are skipped.
+        lines: One question each, whatever it begins with. Empty ones are skipped.
         output: Gets each answer as it is written, and a newline after it. A question that
             there is no room for gets the newline alone; an answer that the device breaks
             off ends where it is.
@@ -34,12 +33,9 @@ def answer_lines(
     chat = _Pipe(conversation, output, notes)
     answered = True
     for line in lines:
-        read = read_line(line)
-        if isinstance(read, Command):
-            if run_command(read, conversation, chat.note) is Next.QUIT:
-                break
-        elif read:
-            answered &= chat.answer(read)
+        question = line.strip()
+        if question:
+            answered &= chat.answer(question)
     return answered
 
 

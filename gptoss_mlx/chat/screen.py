@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Self
 
 from rich.console import (
@@ -63,6 +63,12 @@ class Screen:
         """Tell whether it is time to show something new: at most ten times a second."""
         return time.monotonic() - self._refreshed >= self._rest_s
 
+    def rest_after(self, begun: float) -> None:
+        """Be not due for a while, after work on what is shown that began at ``begun``."""
+        self._refreshed = time.monotonic()
+        spent = self._refreshed - begun
+        self._rest_s = max(SECONDS_BETWEEN_REFRESHES, REFRESHES_REST * spent)
+
     def show(self, below: RenderableType | None) -> None:
         """Show this under what was printed, in place of what was there."""
         self._below, self._below_is_note = below, False
@@ -95,7 +101,8 @@ class Screen:
         parted = self._is_parted(note)
         self._below, self._below_is_note, self._last = below, note, note
         # In one go with what is below, so that nothing flickers.
-        self.console.print(Group(*([Text()] if parted else []), renderable))
+        # Not cropped: a line of code may be longer than the screen is wide.
+        self.console.print(Group(*([Text()] if parted else []), renderable), crop=False)
 
     def _is_parted(self, note: bool) -> bool:
         return self._last is not None and not (note and self._last)
@@ -103,9 +110,7 @@ class Screen:
     def _refresh(self) -> None:
         begun = time.monotonic()
         self._live.refresh()
-        self._refreshed = time.monotonic()
-        spent = self._refreshed - begun
-        self._rest_s = max(SECONDS_BETWEEN_REFRESHES, REFRESHES_REST * spent)
+        self.rest_after(begun)
 
     def _changing(self) -> list[RenderableType]:
         if self._below is None:
@@ -123,14 +128,22 @@ class _Tail:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         options = options.update(height=None)
         lines = [
-            line
+            part
             for renderable in self._renderables()
-            for line in console.render_lines(renderable, options, pad=False)
+            for line in Segment.split_lines(console.render(renderable, options))
+            for part in _folded(line, options.max_width)
         ]
         # The cursor must stay on the screen, or it could not go back up.
         for line in lines[-max(console.height - 1, 1) :]:
             yield from line
             yield Segment.line()
+
+
+def _folded(line: list[Segment], width: int) -> Iterable[list[Segment]]:
+    """Wrap a line as a terminal does, so that it is known how many it takes."""
+    line = [part._replace(text=part.text.expandtabs(8)) for part in line]
+    length = Segment.get_line_length(line)
+    return Segment.divide(line, range(width, length + width, width)) if length else [[]]
 
 
 def _note(text: str, style: str) -> Text:

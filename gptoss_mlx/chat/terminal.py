@@ -10,7 +10,6 @@ from rich.text import Text
 from gptoss_mlx.chat.commands import Command, Next, read_line, run_command
 from gptoss_mlx.chat.interrupts import Interrupts
 from gptoss_mlx.chat.keys import Keys
-from gptoss_mlx.chat.markdown import MARKDOWN_THEME
 from gptoss_mlx.chat.notices import ContextNotice
 from gptoss_mlx.chat.prompt import Prompt
 from gptoss_mlx.chat.reasoning import reasoning_text
@@ -31,6 +30,7 @@ def chat_in_terminal(
     conversation: Conversation,
     *,
     banner: Sequence[str],
+    question: str | None = None,
     show_reasoning: bool = False,
     console: Console | None = None,
 ) -> None:
@@ -41,16 +41,16 @@ def chat_in_terminal(
     Args:
         conversation: The conversation.
         banner: Lines to begin with.
+        question: One that was asked already; it is answered first.
         show_reasoning: Print the reasoning unasked.
         console: Where to. None: stdout.
     """
     console = console or Console(markup=False, emoji=False, highlight=False)
-    with console.use_theme(MARKDOWN_THEME):
-        chat = _Chat(conversation, console, show_reasoning)
-        for line in banner:
-            chat.say(line)
-        chat.say(f"/help lists the commands, Ctrl-C stops an answer, {LEAVES}")
-        chat.run()
+    chat = _Chat(conversation, console, show_reasoning)
+    for line in banner:
+        chat.say(line)
+    chat.say(f"/help lists the commands, Ctrl-C stops an answer, {LEAVES}")
+    chat.run(question)
 
 
 class _Chat:
@@ -71,10 +71,14 @@ class _Chat:
         """Print a dim line."""
         self._console.print(Text(escaped(line), style="dim"))
 
-    def run(self) -> None:
-        """Take lines until the user leaves."""
+    def run(self, question: str | None = None) -> None:
+        """Take lines until the user leaves, after a question that was asked already."""
         while True:
             try:
+                if question is not None:
+                    self.say(f"> {question}")
+                    first, question = question, None
+                    self._answer(first)
                 line = read_line(self._ask())
                 if isinstance(line, Command):
                     follows = run_command(line, self._conversation, self.say)

@@ -6,7 +6,8 @@ import time
 from typing import Protocol
 
 from gptoss_mlx.chat.blocks import BlockStream
-from gptoss_mlx.chat.markdown import AnswerMarkdown, whole_blocks
+from gptoss_mlx.chat.markdown import AnswerMarkdown
+from gptoss_mlx.chat.markdown_parser import whole_blocks
 from gptoss_mlx.chat.notices import ending, tokens_text
 from gptoss_mlx.chat.reasoning import Reasoning
 from gptoss_mlx.chat.screen import Screen

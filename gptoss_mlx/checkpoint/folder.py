@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gptoss_mlx.checkpoint.layout import (
     Layout,
@@ -15,6 +15,7 @@ from gptoss_mlx.checkpoint.layout import (
     list_tensors,
 )
 from gptoss_mlx.checkpoint.names import (
+    FLOATS,
     View,
     dense_modules,
     parameter_name,
@@ -23,7 +24,7 @@ from gptoss_mlx.checkpoint.names import (
 )
 from gptoss_mlx.checkpoint.safetensors import DTYPE_BYTES, TensorInfo, read_chunks
 from gptoss_mlx.config import ModelConfig, Quantization
-from gptoss_mlx.config_json import read_config
+from gptoss_mlx.config_json import parse_config, read_config_keys
 from gptoss_mlx.device_errors import device_errors
 from gptoss_mlx.errors import (
     MissingTensorError,
@@ -32,8 +33,10 @@ from gptoss_mlx.errors import (
     TensorDtypeError,
     TensorShapeError,
     UnexpectedTensorError,
+    UnsupportedModelError,
+    storage_errors,
 )
-from gptoss_mlx.files import short
+from gptoss_mlx.files import FileIdentity, short
 
 if TYPE_CHECKING:
     import mlx.core as mx
@@ -51,20 +54,24 @@ class Checkpoint:
     Attributes:
         folder: Where config.json and the files lie.
         config: What config.json says.
+        config_keys: The same as it is written, with keys that nothing here reads.
         layout: How the files name and pack the tensors.
         views: Every tensor of the release, by its name there. A quantized module has
             ``weight``, ``scales`` and (affine) ``biases``.
         parameters: Every tensor that the model computes with, by its name in the model:
             those of the release, but q, k and v in one and experts' blocks as uint32.
         files: Every tensor the files have, by its name there.
+        only: The names of the files that may be read; None: all.
     """
 
     folder: Path
     config: ModelConfig
+    config_keys: Mapping[str, Any]
     layout: Layout
     views: Mapping[str, View]
     parameters: Mapping[str, View]
     files: Mapping[str, TensorInfo]
+    only: Collection[str] | None = None
     _lazy: dict[Path, dict[str, mx.array]] = field(default_factory=dict, repr=False)
 
     @property
@@ -159,6 +166,10 @@ class Checkpoint:
 
         path = self.files[part].path
         if part not in self._lazy.get(path, {}):
+            with storage_errors(path):
+                found = FileIdentity.of(path.stat())
+            if self.files[part].identity != found:
+                raise StorageError(f"{path}: has changed since it was opened.")
             try:
                 with device_errors():
                     loaded = mx.load(str(path))
@@ -173,13 +184,15 @@ class Checkpoint:
         return self._lazy[path].pop(part)
 
 
-def open_checkpoint(folder: Path) -> Checkpoint:
+def open_checkpoint(folder: Path, *, only: Collection[str] | None = None) -> Checkpoint:
     """Open a checkpoint in any layout: read its headers, check every tensor, read none.
 
     Takes under a second and a few megabytes at any size.
 
     Args:
         folder: Holds config.json and the safetensors files.
+        only: The names of the files that may be read: others are as if they were not
+            there. None: all.
 
     Raises:
         NoCheckpointError: ``folder`` is none, or lacks config.json or safetensors files.
@@ -196,8 +209,9 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         StorageError: A file cannot be read.
     """
     check_folder(folder)
-    config = read_config(folder)
-    files = list_tensors(folder)
+    keys = read_config_keys(folder)
+    config = parse_config(keys, source=str(folder / "config.json"))
+    files = list_tensors(folder, only=only)
     layout = detect_layout(files, quantized=config.quantization is not None)
     openai = layout is Layout.OPENAI
     # Decided so that a stray tensor of the other kind is what the message is about.
@@ -211,6 +225,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         for module in dense_modules(config)
     }
     _check_expert_quantization(config, folder)
+    _check_expert_floats(files, folder)
     views = {
         view.name: view
         for view in tensor_views(
@@ -223,7 +238,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     _check_parts(views, files, folder)
     _check_alike(quantizations, folder)
     parameters = {view.name: view for view in parameter_views(views)}
-    return Checkpoint(folder, config, layout, views, parameters, files)
+    return Checkpoint(folder, config, keys, layout, views, parameters, files, only)
 
 
 def _experts(layer: int) -> str:
@@ -309,6 +324,25 @@ def _check_expert_quantization(config: ModelConfig, folder: Path) -> None:
                     f"{folder / 'config.json'}: quantization of {module!r} must have "
                     f"mode 'mxfp4' but has {found}."
                 )
+
+
+def _check_expert_floats(files: Mapping[str, TensorInfo], folder: Path) -> None:
+    """Say what a fine-tune is whose experts were never packed again."""
+    experts = {
+        name: tensor
+        for name, tensor in files.items()
+        if ".mlp.experts." in name or ".mlp.mlp1_weight" in name
+    }
+    if any(name.endswith(("blocks", "scales")) for name in experts):
+        return
+    for name, tensor in experts.items():
+        if tensor.dtype in FLOATS and "bias" not in name and len(tensor.shape) > 1:
+            raise UnsupportedModelError(
+                f"{folder}: experts must be MXFP4, as they are released, "
+                f"but {short(name)} is {tensor.dtype}: "
+                "a fine-tune that was not packed again.",
+                hint="Use a checkpoint with MXFP4 experts: others are not supported yet.",
+            )
 
 
 def _check_alike(quantizations: Mapping[str, Quantization | None], folder: Path) -> None:

@@ -5,6 +5,7 @@ Source: file and tensor names of https://huggingface.co/openai/gpt-oss-20b and -
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
 from enum import Enum
 from pathlib import Path
@@ -63,15 +64,21 @@ def check_folder(folder: Path) -> None:
         if not folder.is_dir():
             raise NoCheckpointError(f"{folder} must be a folder but is none.")
         # The real name, so that neither "." nor a link hides it.
-        if folder.resolve().name.endswith(".partial"):
+        if os.path.realpath(folder).endswith(".partial"):
             raise UnfinishedError(f"{folder} is not finished: it must not be read yet.")
 
 
-def list_tensors(folder: Path) -> dict[str, TensorInfo]:
+def list_tensors(
+    folder: Path, *, only: Collection[str] | None = None
+) -> dict[str, TensorInfo]:
     """List the tensors of every file of ``folder``; none is read.
 
     An index says which files count and what is in them. Without one, every
     ``model*.safetensors`` counts (every ``*.safetensors`` if there is no such file).
+
+    Args:
+        folder: Where they lie.
+        only: The names of the files that may be read. None: all.
 
     Raises:
         NoCheckpointError: There is no safetensors file.
@@ -83,9 +90,10 @@ def list_tensors(folder: Path) -> dict[str, TensorInfo]:
         StorageError: A file cannot be read.
     """
     index = folder / INDEX
-    weight_map = _read_index(index) if has_file(index) else None
+    has_index = (only is None or INDEX in only) and has_file(index)
+    weight_map = _read_index(index) if has_index else None
     tensors: dict[str, TensorInfo] = {}
-    for path in _files(folder, weight_map):
+    for path in _files(folder, weight_map, only):
         for name, tensor in read_header(path).items():
             if name in tensors:
                 raise UnexpectedTensorError(
@@ -119,16 +127,20 @@ def _read_index(index: Path) -> dict[str, str]:
     return weight_map
 
 
-def _files(folder: Path, weight_map: Mapping[str, str] | None) -> list[Path]:
+def _files(
+    folder: Path, weight_map: Mapping[str, str] | None, only: Collection[str] | None
+) -> list[Path]:
     if weight_map is not None:
         names = sorted(set(weight_map.values()))
         for name in names:
-            if not has_file(folder / name):
+            hidden = only is not None and name not in only
+            if hidden or not has_file(folder / name):
                 raise MissingFileError(
                     f"{folder / INDEX} names {short(name)}, but there is no such file."
                 )
         return [folder / name for name in names]
     files = _safetensors(folder)
+    files = [file for file in files if only is None or file.name in only]
     files = [file for file in files if file.name.startswith("model")] or files
     if not files:
         inner = folder / "original"

@@ -12,14 +12,13 @@ import json
 import math
 import os
 import re
-import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gptoss_mlx.errors import CorruptFileError, storage_errors
-from gptoss_mlx.files import short
+from gptoss_mlx.errors import CorruptFileError, WrongFileError
+from gptoss_mlx.files import LFS_HINT, MAX_JSON_BYTES, FileIdentity, open_file, short
 
 __all__ = ["DTYPE_BYTES", "TensorInfo", "read_chunks", "read_header"]
 
@@ -41,14 +40,10 @@ DTYPE_BYTES = {
     "F64": 8,
 }
 
-# The limit of the format's own reader.
-MAX_HEADER_BYTES = 100_000_000
+# The format's own reader takes 100 MB. The largest of a gpt-oss model has 100 kB.
+MAX_HEADER_BYTES = MAX_JSON_BYTES
 MAX_DIMENSIONS = 8
 MAX_DIMENSION = 1 << 40
-
-# A clone without Git LFS has small text files instead, which begin with "version ".
-LFS_HINT = "Fetch the file itself: git lfs pull"
-
 
 # JSON can say it, UTF-8 cannot, and MLX throws at it.
 _HALF_OF_A_PAIR = re.compile("[\ud800-\udfff]")
@@ -62,6 +57,8 @@ class TensorInfo:
         dtype: As the file spells it, e.g. ``BF16``.
         start: First byte, counted from the beginning of the file.
         nbytes: Length in bytes.
+        identity: Of the file whose header was read. Another one's bytes are not the
+            tensor's. None: not known.
     """
 
     name: str
@@ -70,6 +67,7 @@ class TensorInfo:
     path: Path
     start: int
     nbytes: int
+    identity: FileIdentity | None = field(default=None, compare=False, repr=False)
 
 
 def read_header(path: Path) -> dict[str, TensorInfo]:
@@ -83,12 +81,25 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
             file or itself. The message names the tensor.
         StorageError: The file cannot be read.
     """
-    with storage_errors(path):
-        # Opening a pipe would wait for its other end.
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise CorruptFileError(path, "must be a file but is none.")
-    with storage_errors(path), path.open("rb") as file:
-        file_bytes = os.fstat(file.fileno()).st_size
+    try:
+        content, identity = _read_header(path)
+    except WrongFileError as error:
+        raise CorruptFileError(path, "must be a file but is none.") from error
+    entries = _parse(content, path)
+    data_start = 8 + len(content)
+    tensors = [
+        _tensor(name, entry, path, data_start, identity) for name, entry in entries.items()
+    ]
+    tensors.sort(key=lambda tensor: (tensor.start, tensor.nbytes))
+    _check_cover(tensors, path, data_start, identity.nbytes)
+    return {tensor.name: tensor for tensor in tensors}
+
+
+def _read_header(path: Path) -> tuple[bytes, FileIdentity]:
+    """Return the header's JSON, and which file has it."""
+    with open_file(path) as file:
+        identity = FileIdentity.of(os.fstat(file.fileno()))
+        file_bytes = identity.nbytes
         prefix = file.read(8)
         if len(prefix) < 8:
             raise CorruptFileError(
@@ -102,22 +113,15 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
                 f"but says {header_bytes:,}.",
                 hint=LFS_HINT if prefix == b"version " else None,
             )
-        content = file.read(header_bytes)
+        # No more than is there: reading makes room for all that is asked for.
+        content = file.read(min(header_bytes, file_bytes))
     if len(content) < header_bytes:
         raise CorruptFileError(
             path,
             f"the header must have {header_bytes:,} bytes but the file ends after "
             f"{len(content):,}.",
         )
-    entries = _parse(content, path)
-    data_start = 8 + header_bytes
-    tensors = [
-        _tensor(name, entry, path, data_start, file_bytes - data_start)
-        for name, entry in entries.items()
-    ]
-    tensors.sort(key=lambda tensor: (tensor.start, tensor.nbytes))
-    _check_cover(tensors, path, data_start, file_bytes)
-    return {tensor.name: tensor for tensor in tensors}
+    return content, identity
 
 
 def read_chunks(
@@ -126,10 +130,17 @@ def read_chunks(
     """Read ``nbytes`` bytes of ``tensor`` from byte ``first`` on, a piece at a time.
 
     Raises:
-        CorruptFileError: The file has become shorter since its header was read.
+        CorruptFileError: The file has changed since its header was read.
         StorageError: The file cannot be read.
     """
-    with storage_errors(tensor.path), tensor.path.open("rb") as file:
+    with open_file(tensor.path) as file:
+        found = FileIdentity.of(os.fstat(file.fileno()))
+        if tensor.identity not in (None, found):
+            raise CorruptFileError(
+                tensor.path,
+                "must stay as it is while it is read but has changed.",
+                hint="Run the same command again, once nothing writes to that file.",
+            )
         file.seek(tensor.start + first)
         while nbytes:
             chunk = file.read(min(chunk_bytes, nbytes))
@@ -173,8 +184,10 @@ def _is_text(value: Any) -> bool:
 
 
 def _tensor(
-    name: str, entry: Any, path: Path, data_start: int, data_bytes: int
+    name: str, entry: Any, path: Path, data_start: int, identity: FileIdentity
 ) -> TensorInfo:
+    data_bytes = identity.nbytes - data_start
+
     def refuse(rule: str) -> CorruptFileError:
         return CorruptFileError(path, f"tensor {short(name)} {rule}")
 
@@ -212,7 +225,7 @@ def _tensor(
             f"of dtype {dtype} and shape {short(shape)} must have {nbytes:,} bytes "
             f"but its data_offsets give {end - first:,}."
         )
-    return TensorInfo(name, dtype, tuple(shape), path, data_start + first, nbytes)
+    return TensorInfo(name, dtype, tuple(shape), path, data_start + first, nbytes, identity)
 
 
 def _are_counts(value: Any) -> bool:

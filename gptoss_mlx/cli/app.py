@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -18,10 +19,17 @@ from gptoss_mlx.cli.convert import convert
 from gptoss_mlx.cli.doctor import doctor
 from gptoss_mlx.cli.download import download
 from gptoss_mlx.cli.harmony import harmony
-from gptoss_mlx.cli.models import list_models
+from gptoss_mlx.cli.models import models
 from gptoss_mlx.cli.output import print_error
+from gptoss_mlx.cli.streams import (
+    is_stdout_error,
+    open_closed_streams,
+    print_in_any_encoding,
+    watch_stdout,
+)
+from gptoss_mlx.cli.usage import UsageError, usage_message
 from gptoss_mlx.cli.verify import verify
-from gptoss_mlx.errors import GptOssError
+from gptoss_mlx.errors import GptOssError, NoSpaceError
 
 __all__ = ["app", "main"]
 
@@ -31,6 +39,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     # Rich takes longer to import than all the rest of --help takes to run.
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
@@ -61,7 +70,7 @@ app.command()(convert)
 app.command()(doctor)
 app.command()(download)
 app.add_typer(harmony, name="harmony")
-app.command("models")(list_models)
+app.add_typer(models, name="models")
 app.command()(verify)
 
 
@@ -71,14 +80,25 @@ def main() -> None:
     The exit status is the command's own, or 1 for a GptOssError, 2 for bad usage, 130 for
     Ctrl-C, and 128 and its number for another signal.
     """
-    _open_closed_streams()
+    open_closed_streams()
+    print_in_any_encoding()
+    watch_stdout()
     _leave_in_order()
     try:
         try:
-            app()
+            status = app(standalone_mode=False)
         finally:
             # A closed pipe must be noticed here, not at the interpreter's exit.
             sys.stdout.flush()
+        if isinstance(status, int) and status:
+            if status > 128:
+                _exit_soon(status)
+            sys.exit(status)
+        sys.exit(0)
+    except UsageError as error:
+        _refuse(error)
+    except typer.Abort:
+        sys.exit(1)
     except GptOssError as error:
         if os.environ.get("GPTOSS_DEBUG"):
             raise
@@ -89,11 +109,9 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        # A disk that is full under stdout; every other refusal is a StorageError.
         if os.environ.get("GPTOSS_DEBUG"):
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        print_error(f"{error.strerror or error}.", "Free some space where output goes.")
+        _print_system_error(error)
         sys.exit(1)
     except KeyboardInterrupt:
         _exit_soon(130)
@@ -101,6 +119,15 @@ def main() -> None:
         if isinstance(error.code, int) and error.code > 128:
             _exit_soon(error.code)
         raise
+
+
+def _refuse(error: Exception) -> NoReturn:
+    """Say what was wrong with what was typed, and exit with 2."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        typer.echo(str(error), err=True)
+    else:
+        print_error(*usage_message(error, sys.argv[1:]))
+    sys.exit(2)
 
 
 def _exit_soon(status: int) -> NoReturn:
@@ -115,13 +142,6 @@ def _exit_soon(status: int) -> NoReturn:
     sys.exit(status)
 
 
-def _open_closed_streams() -> None:
-    """Give closed standard streams the null device: no other file gets their numbers."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, PTH123 - for good
-
-
 def _leave_in_order() -> None:
     """Clean up when told to end: a terminal gets its cursor and its lines back."""
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -131,4 +151,20 @@ def _leave_in_order() -> None:
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
+    # Told again, it is clearing up already.
+    signal.signal(number, signal.SIG_IGN)
     sys.exit(128 + number)
+
+
+def _print_system_error(error: OSError) -> None:
+    """Tell what the operating system refused, where no part of the program did."""
+    reason = error.strerror or str(error) or type(error).__name__
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if is_stdout_error(error):
+        # What is still buffered cannot be written, and the interpreter tries once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        hint = "Free some space where output goes." if is_full else "See where output goes."
+        print_error(f"{reason}.", hint)
+        return
+    where = f"{error.filename}: " if error.filename else ""
+    print_error(f"{where}{reason}.", NoSpaceError.hint if is_full else GptOssError.hint)

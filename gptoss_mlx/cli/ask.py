@@ -9,11 +9,15 @@ import typer
 from gptoss_mlx.cli.options import (
     EffortOpt,
     JsonOpt,
+    MaxTokensOpt,
     ModelOpt,
     SeedOpt,
+    ShowReasoningOpt,
     SystemOpt,
     TemperatureOpt,
+    TopPOpt,
     WireOpt,
+    complete_model,
 )
 from gptoss_mlx.cli.output import print_json, say, write_answer
 
@@ -27,24 +31,23 @@ __all__ = ["ask"]
 
 
 def ask(
-    question: Annotated[
-        str | None,
+    words: Annotated[
+        list[str] | None,
         typer.Argument(
-            metavar="QUESTION",
-            help="What to ask. Text on stdin goes before it, or is the question.",
+            metavar="[MODEL] QUESTION",
+            help="What to ask; quotes are needed for what the shell reads, as ? and *. "
+            "Stdin, if any, is put before it.",
+            autocompletion=complete_model,
             show_default=False,
         ),
     ] = None,
     model: ModelOpt = None,
     effort: EffortOpt = "medium",
     system: SystemOpt = None,
-    max_tokens: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="The most to write, reasoning included.", show_default=False
-        ),
-    ] = None,
+    max_tokens: MaxTokensOpt = None,
+    show_reasoning: ShowReasoningOpt = False,
     temperature: TemperatureOpt = None,
+    top_p: TopPOpt = None,
     seed: SeedOpt = None,
     wire: WireOpt = True,
     json: JsonOpt = False,
@@ -56,6 +59,7 @@ def ask(
 
     Example: git diff | gptoss-mlx ask "Write a commit message for this."
     """
+    model, question = _read_words(words or [], model)
     text = _question(question)
     # Imported here so that --help does not wait for MLX.
     import time
@@ -70,12 +74,30 @@ def ask(
         llm = load(model, wire=wire, say=say)
     load_s = time.perf_counter() - begun
     conversation = llm.conversation(
-        effort=effort, instructions=system, temperature=temperature, seed=seed
+        effort=effort,
+        instructions=system,
+        temperature=temperature,
+        top_p=top_p,
+        max_tokens=max_tokens,
+        seed=seed,
     )
-    answer = _answer(conversation, text, max_tokens, quiet=json)
+    answer = _answer(conversation, text, quiet=json, show_reasoning=show_reasoning)
     if json:
         _print_json(llm, conversation, answer, load_s)
     _check(answer)
+
+
+def _read_words(words: list[str], model: str | None) -> tuple[str | None, str | None]:
+    """Tell the model from the question: ``ask 20b "Why?"``, or ``ask why is that``.
+
+    Returns:
+        The model and the question; None for one that was not given.
+    """
+    from gptoss_mlx.store import is_model
+
+    if model is None and len(words) == 2 and is_model(words[0]):
+        return words[0], words[1]
+    return model, " ".join(words) if words else None
 
 
 def _question(question: str | None) -> str:
@@ -115,23 +137,27 @@ def _stdin() -> str:
 
 
 def _answer(
-    conversation: Conversation, question: str, max_tokens: int | None, *, quiet: bool
+    conversation: Conversation, question: str, *, quiet: bool, show_reasoning: bool
 ) -> Answer:
-    """Let the model answer, and print the answer as it comes unless ``quiet``."""
-    import io
-    import sys
+    """Let the model answer, and print the answer as it comes unless ``quiet``.
 
+    The reasoning goes to stderr.
+    """
     from gptoss_mlx.cli.progress import token_progress
+    from gptoss_mlx.controls import without_controls
     from gptoss_mlx.conversation.answer import audience, collect
     from gptoss_mlx.harmony.parse import Delta
 
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")
     written = ""
     with token_progress() as progress:
 
         def show(event: TurnEvent) -> None:
-            if isinstance(event, Delta) and audience(event) != "user":
+            if not isinstance(event, Delta) or audience(event) == "user":
+                return
+            if show_reasoning and audience(event) == "reasoning":
+                progress.stop()
+                typer.echo(without_controls(event.text), nl=False, err=True)
+            else:
                 progress.reasoning()
 
         def write(text: str) -> None:
@@ -141,9 +167,7 @@ def _answer(
                 write_answer(text)
                 written = text
 
-        turn = conversation.stream(
-            question, max_tokens=max_tokens, progress=progress.reading
-        )
+        turn = conversation.stream(question, progress=progress.reading)
         try:
             return collect(turn, on_event=show, on_text=write)
         finally:

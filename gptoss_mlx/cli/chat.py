@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from gptoss_mlx.cli.options import (
     EffortOpt,
+    MaxTokensOpt,
+    ModelOpt,
     OptionalModelArg,
     SeedOpt,
+    ShowReasoningOpt,
     SystemOpt,
     TemperatureOpt,
+    TopPOpt,
     WireOpt,
+    one_model,
 )
 from gptoss_mlx.cli.output import print_line, say
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from gptoss_mlx.llm import LLM
 
@@ -25,14 +30,14 @@ __all__ = ["chat"]
 
 
 def chat(
-    model: OptionalModelArg = None,
+    model_name: OptionalModelArg = None,
+    model: ModelOpt = None,
     effort: EffortOpt = "medium",
     system: SystemOpt = None,
-    show_reasoning: Annotated[
-        bool,
-        typer.Option("--show-reasoning", help="Print the reasoning too, in a terminal."),
-    ] = False,
+    max_tokens: MaxTokensOpt = None,
+    show_reasoning: ShowReasoningOpt = False,
     temperature: TemperatureOpt = None,
+    top_p: TopPOpt = None,
     seed: SeedOpt = None,
     wire: WireOpt = True,
 ) -> None:
@@ -44,8 +49,8 @@ def chat(
 
     Example: echo "What is gpt-oss?" | gptoss-mlx chat
     """
+    model = one_model(model_name, model)
     # Imported here so that --help does not wait for MLX.
-    import io
     import itertools
     import sys
 
@@ -56,29 +61,37 @@ def chat(
     from gptoss_mlx.chat.pipe import answer_lines
     from gptoss_mlx.chat.terminal import chat_in_terminal
     from gptoss_mlx.cli.download import download_model
-    from gptoss_mlx.cli.first_model import can_offer, choose_model
+    from gptoss_mlx.cli.first_model import Choice, can_offer, choose_model
     from gptoss_mlx.device import this_machine
     from gptoss_mlx.llm import load
 
     machine = this_machine()
-    chosen: str | Path
     if model is None:
         chosen = choose_model(machine, download_model, may_offer=can_offer())
     else:
-        chosen = model
+        chosen = Choice(model)
     with output_is_kept(), Console(stderr=True).status("Loading the model"):
-        llm = load(chosen, wire=wire, say=say)
+        llm = load(chosen.model, wire=wire, say=say)
     conversation = llm.conversation(
-        effort=effort, instructions=system, temperature=temperature, seed=seed
+        effort=effort,
+        instructions=system,
+        temperature=temperature,
+        top_p=top_p,
+        max_tokens=max_tokens,
+        seed=seed,
     )
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
     if sys.stdin.isatty() and sys.stdout.isatty():
         banner = banner_lines(llm, effort, machine)
-        chat_in_terminal(conversation, banner=banner, show_reasoning=show_reasoning)
+        chat_in_terminal(
+            conversation,
+            banner=banner,
+            question=chosen.question,
+            show_reasoning=show_reasoning,
+        )
         return
-    lines = (line.decode(errors="replace") for line in sys.stdin.buffer)
+    lines: Iterator[str] = (line.decode(errors="replace") for line in sys.stdin.buffer)
+    if chosen.question is not None:
+        lines = itertools.chain([chosen.question], lines)
     first = next(lines, None)
     if first is None:
         _take_tour(llm)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from gptoss_mlx.cli.options import CheckpointArg
-from gptoss_mlx.cli.output import print_line, say
+from gptoss_mlx.cli.output import print_line
 
 __all__ = ["convert"]
 
@@ -39,6 +39,7 @@ def convert(
 
     Example: gptoss-mlx convert ~/Downloads/gpt-oss-20b
     """
+    from gptoss_mlx.cli.output import say
     from gptoss_mlx.cli.progress import byte_progress
     from gptoss_mlx.convert.pipeline import convert_checkpoint
     from gptoss_mlx.macos import awake

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -10,6 +13,7 @@ from gptoss_mlx.cli.output import print_line, say
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from types import FrameType
 
 __all__ = ["download", "download_model"]
 
@@ -28,21 +32,61 @@ def download(
 ) -> None:
     """Download a released model, check it, and convert it to one that runs.
 
-    What arrives lies in the Hugging Face cache, and every shard is compared with the
-    sha256 of OpenAI's release. After an interruption, the same command continues.
+    What arrives lies in the Hugging Face cache, and every file is compared with the
+    sha256 of OpenAI's release. After an interruption, the same command goes on where it
+    stopped.
 
     Example: gptoss-mlx download 20b
     """
     print_line(download_model(model, recipe))
 
 
-def download_model(model: str, recipe: str) -> Path:
-    """Do what the command does, told on stderr; return the converted model's folder."""
+def download_model(model: str, recipe: str, *, patience_s: float | None = None) -> Path:
+    """Do what the command does, told on stderr; return the converted model's folder.
+
+    Args:
+        model: What the user calls it.
+        recipe: What it is converted by.
+        patience_s: How long the Hub's first answer may take. None: as long as usual.
+    """
     from gptoss_mlx.cli.progress import byte_progress
-    from gptoss_mlx.sharing.get import get_model
+    from gptoss_mlx.sharing.download import PATIENCE_S
+    from gptoss_mlx.sharing.get import download_command, get_model
 
     try:
-        return get_model(model, recipe, say=say, step=byte_progress)
-    except KeyboardInterrupt:
-        say(f"Stopped. To continue: gptoss-mlx download {model} --recipe {recipe}")
+        with _interrupted_once():
+            return get_model(
+                model,
+                recipe,
+                say=say,
+                step=byte_progress,
+                patience_s=PATIENCE_S if patience_s is None else patience_s,
+            )
+    except (KeyboardInterrupt, SystemExit):
+        # SystemExit is what a signal to end raises.
+        say(f"Stopped. To continue: {download_command(model, recipe)}")
         raise
+
+
+@contextmanager
+def _interrupted_once() -> Iterator[None]:
+    """Let a second Ctrl-C not disturb the clearing up that the first has begun."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    # Otherwise it is ignored, or the caller's own.
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        raise  # The process ends.
+    except BaseException:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        raise
+    else:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

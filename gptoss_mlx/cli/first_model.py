@@ -3,20 +3,47 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import typer
 
 from gptoss_mlx.cli.output import say
+from gptoss_mlx.errors import GptOssError, StorageError, storage_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from gptoss_mlx.device import Machine
     from gptoss_mlx.model.footprint import Footprint
 
-__all__ = ["Offer", "can_offer", "choose_model", "make_offer", "may_have_network"]
+__all__ = ["Choice", "Offer", "can_offer", "choose_model", "make_offer", "may_have_network"]
+
+
+# Of somebody who waits for a conversation.
+PATIENCE_S = 4.0
+
+
+class Download(Protocol):
+    """Downloads a model by a recipe, and gives its folder."""
+
+    def __call__(self, model: str, recipe: str, *, patience_s: float) -> Path: ...
+
+
+# Its being there is a no that was said.
+DECLINED = "no-download-offer"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What to load, and what was asked already.
+
+    Attributes:
+        model: A model's folder, or ``demo``.
+        question: What was typed where a yes or a no was expected; None: one of these.
+    """
+
+    model: str | Path
+    question: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,37 +61,67 @@ class Offer:
     nbytes: int
 
 
-def choose_model(
-    machine: Machine, download: Callable[[str, str], Path], *, may_offer: bool
-) -> str | Path:
+def choose_model(machine: Machine, download: Download, *, may_offer: bool) -> Choice:
     """Choose the best model that is here; without one, offer the download.
 
     Args:
         machine: Where it is to run.
-        download: Called with a size and a recipe, and gives the model's folder.
-        may_offer: Whether there is somebody to ask, and perhaps a network.
-
-    Returns:
-        What to load: a model's folder, or ``demo``.
+        download: Called where the user says yes. If it fails, the demo model opens.
+        may_offer: Whether there is somebody to ask, and perhaps a network. Who has said no
+            is not asked again.
     """
     from gptoss_mlx.convert.recipes import DEFAULT_RECIPE
     from gptoss_mlx.demo.folder import DEMO
+    from gptoss_mlx.files import has_file
     from gptoss_mlx.model_choice import best_model
+    from gptoss_mlx.store import home
 
     model, reason = best_model(machine)
     if model is not None:
-        return model.path
-    offer = make_offer(machine) if may_offer else None
+        return Choice(model.path)
+    declined = home() / DECLINED
+    offer = make_offer(machine) if may_offer and not has_file(declined) else None
     for line in offer.lines if offer else ():
         say(line)
     if offer is None or offer.size is None:
         say(reason)
-        return DEMO
+        return Choice(DEMO)
     say("The demo model is here at once: a miniature that knows a little.")
-    question = f"Download gpt-oss-{offer.size} now ({offer.nbytes / 1e9:.1f} GB)?"
-    if not typer.confirm(question, default=False, err=True):
+    wanted = f"Download gpt-oss-{offer.size} now ({offer.nbytes / 1e9:.1f} GB)? [y/N]"
+    answer = typer.prompt(wanted, default="", show_default=False, err=True).strip()
+    match answer.lower().rstrip(".!"):
+        case "y" | "yes":
+            return Choice(_downloaded(download, offer.size, DEFAULT_RECIPE))
+        case "" | "n" | "no":
+            _remember_no(declined, offer.size)
+            return Choice(DEMO)
+        case _:
+            return Choice(DEMO, question=answer)
+
+
+def _downloaded(download: Download, size: str, recipe: str) -> str | Path:
+    """Download a model; the demo model stands in for one that does not come."""
+    from gptoss_mlx.demo.folder import DEMO
+
+    try:
+        return download(size, recipe, patience_s=PATIENCE_S)
+    except GptOssError as error:
+        hint = error.hint.rstrip(".")
+        say(f"{error} {hint}. The demo model answers meanwhile.")
         return DEMO
-    return download(offer.size, DEFAULT_RECIPE)
+
+
+def _remember_no(declined: Path, size: str) -> None:
+    """Not ask again, and say what will."""
+    say(f"gptoss-mlx download {size} fetches it at any time.")
+    try:
+        with storage_errors(declined):
+            declined.parent.mkdir(parents=True, exist_ok=True)
+            declined.touch()
+    except StorageError as error:
+        say(f"You will be asked again: {error}")
+    else:
+        say(f"To be asked again, remove {declined}.")
 
 
 def make_offer(machine: Machine) -> Offer:

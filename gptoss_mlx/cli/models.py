@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from gptoss_mlx.cli.options import JsonOpt
+import typer
+
+from gptoss_mlx.cli.options import JsonOpt, complete_model
 from gptoss_mlx.cli.output import print_json, print_line, say
 from gptoss_mlx.cli.progress import size_text
 from gptoss_mlx.controls import escaped
@@ -13,30 +16,73 @@ from gptoss_mlx.controls import escaped
 if TYPE_CHECKING:
     from gptoss_mlx.store import StoredModel
 
-__all__ = ["list_models"]
+__all__ = ["models"]
+
+models = typer.Typer(rich_markup_mode=None, no_args_is_help=False)
 
 
-def list_models(as_json: JsonOpt = False) -> None:
-    """List the models on this machine.
+@models.callback(invoke_without_command=True)
+def list_models(context: typer.Context, as_json: JsonOpt = False) -> None:
+    """List the models on this machine, or remove one.
 
     Example: gptoss-mlx models --json
     """
-    from gptoss_mlx.store import models, models_folder
+    if context.invoked_subcommand is not None:
+        return
+    from gptoss_mlx import store
 
-    found = models()
+    found = store.models()
     if as_json:
         rows = [{**asdict(model), "path": str(model.path)} for model in found]
         print_json(rows)
         return
     if not found:
-        say(f"No models in {models_folder()} yet.")
-        say("Hint: Download one: gptoss-mlx download 20b")
+        say(f"There are no models in {store.models_folder()} yet.")
+        say("Hint: gptoss-mlx download 20b")
         return
     table = [("NAME", "MODEL", "RECIPE", "BYTES", "STATE"), *map(_row, found)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for row in table:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         print_line("  ".join(cells).rstrip())
+
+
+@models.command("rm")
+def remove_model(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="A name that `gptoss-mlx models` lists.",
+            autocompletion=complete_model,
+            show_default=False,
+        ),
+    ],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Remove a model from this machine.
+
+    The download that it was converted from stays in the Hugging Face cache.
+
+    Example: gptoss-mlx models rm gpt-oss-20b-q8
+    """
+    import sys
+
+    from gptoss_mlx import store
+    from gptoss_mlx.errors import AnswerError
+
+    model = store.find_stored(name)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise AnswerError(
+                f"{escaped(model.name)} is not removed unasked.",
+                hint=f"gptoss-mlx models rm --yes {shlex.quote(model.name)}",
+            )
+        question = f"Remove {escaped(model.name)} ({size_text(model.nbytes)})?"
+        if not typer.confirm(question, default=False, err=True):
+            return
+    store.remove(model)
+    say(f"Removed {model.path}")
 
 
 def _row(model: StoredModel) -> tuple[str, str, str, str, str]:

@@ -11,13 +11,18 @@ __all__ = [
     "CheckpointArg",
     "EffortOpt",
     "JsonOpt",
+    "MaxTokensOpt",
     "ModelArg",
     "ModelOpt",
     "OptionalModelArg",
     "SeedOpt",
+    "ShowReasoningOpt",
     "SystemOpt",
     "TemperatureOpt",
+    "TopPOpt",
     "WireOpt",
+    "complete_model",
+    "one_model",
 ]
 
 # A folder that does not exist is the library's error to tell, with its hint.
@@ -33,11 +38,36 @@ CheckpointArg = Annotated[
 MODELS = "A name that `gptoss-mlx models` lists, 20b, 120b, demo, or a folder."
 DEFAULT_MODEL = "  [default: 20b or 120b if it is here, else demo]"
 
-ModelArg = Annotated[str, typer.Argument(metavar="MODEL", help=MODELS)]
+
+def complete_model(incomplete: str) -> list[str]:
+    """List the models whose names begin with what was typed, for Tab."""
+    # Imported here: --help does not need it.
+    from gptoss_mlx.errors import GptOssError
+    from gptoss_mlx.store import models
+
+    try:
+        stored = [model.name for model in models() if not model.unfinished]
+    except GptOssError:
+        stored = []
+    names = ["20b", "120b", "demo", *stored]
+    return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
+
+
+ModelArg = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL", help=MODELS, autocompletion=complete_model, show_default=False
+    ),
+]
 
 OptionalModelArg = Annotated[
     str | None,
-    typer.Argument(metavar="MODEL", help=MODELS + DEFAULT_MODEL, show_default=False),
+    typer.Argument(
+        metavar="MODEL",
+        help=MODELS + DEFAULT_MODEL,
+        autocompletion=complete_model,
+        show_default=False,
+    ),
 ]
 
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -49,23 +79,38 @@ ModelOpt = Annotated[
         "-m",
         metavar="MODEL",
         help=MODELS + DEFAULT_MODEL,
+        autocompletion=complete_model,
         show_default=False,
     ),
 ]
 
 EffortOpt = Annotated[
     Literal["low", "medium", "high"],
-    typer.Option("--effort", help="How long the model is to reason."),
+    typer.Option("--effort", help="Reasoning effort."),
 ]
 
 SystemOpt = Annotated[
     str | None,
     typer.Option(
         "--system",
+        "-s",
         metavar="TEXT",
-        help="Instructions that hold for the whole conversation.",
+        help="Instructions for the whole conversation.",
         show_default=False,
     ),
+]
+
+MaxTokensOpt = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="The most tokens an answer may have, reasoning included.",
+        show_default=False,
+    ),
+]
+
+ShowReasoningOpt = Annotated[
+    bool, typer.Option("--show-reasoning", help="Print the reasoning too.")
 ]
 
 TemperatureOpt = Annotated[
@@ -73,7 +118,17 @@ TemperatureOpt = Annotated[
     typer.Option(
         min=0,
         max=100,
-        help="0 always takes the likeliest token.  [default: the model's own]",
+        help="0 is greedy: always the likeliest token.  [default: the model's own]",
+        show_default=False,
+    ),
+]
+
+TopPOpt = Annotated[
+    float | None,
+    typer.Option(
+        min=0.001,
+        max=1,
+        help="Draw from the likeliest tokens that have this probability together.",
         show_default=False,
     ),
 ]
@@ -95,3 +150,16 @@ WireOpt = Annotated[
         help="Whether to keep macOS from moving a large model's memory while it answers.",
     ),
 ]
+
+
+def one_model(argument: str | None, option: str | None) -> str | None:
+    """Return the model that was named, as an argument or with ``--model``.
+
+    Raises:
+        BadParameter: It was named twice, and not the same.
+    """
+    if argument is not None and option is not None and argument != option:
+        raise typer.BadParameter(
+            f"name one model, not both {argument!r} and {option!r}", param_hint="--model"
+        )
+    return argument if option is None else option

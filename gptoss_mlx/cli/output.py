@@ -25,7 +25,8 @@ __all__ = [
 
 def say(line: str) -> None:
     """Print a line on what is done, to stderr."""
-    typer.echo(escaped(line), err=True)
+    # Rich shows a bar through sys.stderr, which typer.echo goes around.
+    print(escaped(line), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def print_error(message: str, hint: str) -> None:

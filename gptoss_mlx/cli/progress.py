@@ -69,6 +69,13 @@ def byte_progress(task: str) -> Iterator[Callable[[int, int], None]]:
         yield show
 
 
+def _time_text(seconds: float) -> str:
+    """Write a duration as hours, minutes and seconds."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
 def _plain_lines(task: str) -> Callable[[int, int], None]:
     started = shown = time.monotonic()
     before: int | None = None
@@ -82,7 +89,10 @@ def _plain_lines(task: str) -> Callable[[int, int], None]:
             return
         shown = now
         rate = (done - before) / max(now - started, 1e-3)
-        say(f"{task}: {size_text(done)} of {size_text(total)}, {size_text(rate)}/s")
+        line = f"{task}: {size_text(done)} of {size_text(total)}, {size_text(rate)}/s"
+        if done < total and done > before:
+            line += f", {_time_text((total - done) / rate)} left"
+        say(line)
 
     return show
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import datetime
 import inspect
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Self
 
 from gptoss_mlx.conversation.answer import Answer, collect
 from gptoss_mlx.conversation.opening import opening_messages
-from gptoss_mlx.conversation.read import read_messages
+from gptoss_mlx.conversation.read import Messages, read_messages
 from gptoss_mlx.conversation.turn import TurnEvent, run_turn
 from gptoss_mlx.generation.request import Progress, TokenSource
 from gptoss_mlx.generation.sampling import Sampling
 from gptoss_mlx.harmony.messages import Effort, Message
 from gptoss_mlx.tokenizer import Tokenizer
-from gptoss_mlx.tools.tool import Tool
+from gptoss_mlx.tools.signature import ToolLike, read_tools
 
 __all__ = ["Conversation"]
 
@@ -40,27 +40,31 @@ class Conversation:
         self,
         source: TokenSource,
         tokenizer: Tokenizer,
-        messages: Sequence[Message | Mapping[str, object]] = (),
+        messages: Messages = (),
         *,
         effort: Effort | None = None,
         instructions: str | None = None,
         current_date: datetime.date | None = None,
-        tools: Sequence[Tool] = (),
+        tools: Sequence[ToolLike] = (),
         sampling: Sampling = Sampling(),
+        max_tokens: int | None = None,
     ) -> None:
         """Begin a conversation.
 
         Args:
             source: The model.
             tokenizer: Its vocabulary.
-            messages: What was said so far: harmony messages, or mappings with ``role`` and
-                ``content`` as OpenAI's API has them. A ``system`` mapping is instructions.
-                A system ``Message`` in front is left as it is; else one is made.
+            messages: What was said so far: a text, which is the user's; harmony messages;
+                or mappings with ``role`` and ``content`` as OpenAI's API has them. A
+                ``system`` mapping is instructions. A system ``Message`` in front is left
+                as it is; else one is made.
             effort: How long the model is to reason. None: medium.
             instructions: What is elsewhere called the system prompt.
             current_date: What the model is told. None tells it nothing.
-            tools: What the model may call, and is told of.
+            tools: What the model may call, and is told of: tools, or plain functions; see
+                ``function_from``.
             sampling: How tokens are drawn.
+            max_tokens: The most that an answer may have, reasoning included.
 
         Raises:
             HarmonyError: A mapping is not a message.
@@ -73,8 +77,9 @@ class Conversation:
         self._effort = effort
         self._instructions = instructions
         self._current_date = current_date
-        self._tools = tuple(tools)
+        self._tools = read_tools(tools)
         self._sampling = sampling
+        self._max_tokens = max_tokens
         self._turns = 0
         self._turn: Generator[TurnEvent] | None = None
         self._is_new = True  # The tools are to be reset.
@@ -147,7 +152,8 @@ class Conversation:
         Args:
             question: Any text. None: what the last message says.
             sampling: How tokens of this answer are drawn. None: as of the others.
-            max_tokens: The most the model may write, reasoning included.
+            max_tokens: The most the model may write, reasoning included. None: as of the
+                others.
             progress: Called with (tokens prefilled, tokens to prefill) of each prompt.
             watch: Called at every token, and at least ten times a second while one is
                 waited for. What it raises ends the turn.
@@ -174,7 +180,7 @@ class Conversation:
                 self._tokenizer,
                 tools=self._tools,
                 sampling=self._next_sampling() if sampling is None else sampling,
-                max_tokens=max_tokens,
+                max_tokens=self._max_tokens if max_tokens is None else max_tokens,
                 progress=progress,
                 watch=watch,
             )

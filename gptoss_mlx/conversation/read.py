@@ -10,7 +10,12 @@ from gptoss_mlx.errors import HarmonyError
 from gptoss_mlx.harmony.json_form import message_from_json
 from gptoss_mlx.harmony.messages import Message
 
-__all__ = ["Given", "read_messages"]
+__all__ = ["Given", "Messages", "read_messages"]
+
+Messages = str | Sequence[Message | Mapping[str, object]]
+"""What a caller may give: a user's text, harmony messages, or OpenAI's mappings."""
+
+HINT = 'Give each message as {"role": "user", "content": "..."}.'
 
 KEYS = ("role", "content", "name", "channel", "recipient", "content_type")
 
@@ -30,16 +35,24 @@ class Given:
     messages: tuple[Message, ...] = ()
 
 
-def read_messages(messages: Sequence[Message | Mapping[str, object]]) -> Given:
+def read_messages(messages: Messages) -> Given:
     """Check what is to be answered.
 
     Args:
-        messages: Harmony messages, which stay as they are, or mappings with ``role`` and
-            ``content`` as OpenAI's API has them.
+        messages: A text, which is the user's; harmony messages, which stay as they are; or
+            mappings with ``role`` and ``content`` as OpenAI's API has them.
 
     Raises:
         HarmonyError: A mapping is not a message. The error names the place.
     """
+    if isinstance(messages, str):
+        messages = [Message("user", messages)]
+    if isinstance(messages, (bytes, Mapping)) or not isinstance(messages, Sequence):
+        raise HarmonyError(
+            "messages must be a text or a list of messages but is "
+            f"{type(messages).__name__}.",
+            hint=HINT,
+        )
     given: list[Message] = []
     instructions: list[str] = []
     for i, item in enumerate(messages):
@@ -59,7 +72,7 @@ def read_messages(messages: Sequence[Message | Mapping[str, object]]) -> Given:
 
 def _read(item: object, where: str) -> Message:
     """Read a mapping. Nothing in it is left out silently."""
-    hint = 'Give each message as {"role": "user", "content": "..."}.'
+    hint = HINT
     fields = item if isinstance(item, Mapping) else {}
     for key, value in fields.items():
         # OpenAI's client writes what a message does not have as None.

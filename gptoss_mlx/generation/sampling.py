@@ -7,6 +7,7 @@ The factories are named as in mlx-lm. The order is transformers': processors, te
 from __future__ import annotations
 
 import math
+import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import Any
 import mlx.core as mx
 
 from gptoss_mlx.errors import ConfigError
-from gptoss_mlx.files import read_json_object
+from gptoss_mlx.files import read_json_object, short
 from gptoss_mlx.tokenizer import SPECIAL_TOKENS
 
 __all__ = [
@@ -34,6 +35,9 @@ Sampler = Callable[[mx.array], mx.array]
 
 LogitsProcessor = Callable[[mx.array, mx.array], mx.array]
 """Takes the tokens so far ``(L,)``, prompt included, and logits ``(1, V)``; gives those."""
+
+# Of float32, in which logits are changed.
+MAX_NUMBER = 3e38
 
 FIRST_SPECIAL = min(SPECIAL_TOKENS.values())
 
@@ -102,9 +106,9 @@ def make_sampler(
     Raises:
         ValueError: A number is out of its range.
     """
-    if not 0 <= temperature < math.inf:
+    if not 0 <= temperature <= MAX_NUMBER:
         raise ValueError(
-            f"[make_sampler] temperature must be 0 or more but got {temperature}."
+            f"[make_sampler] temperature must be 0 or more but got {short(temperature)}."
         )
     _check_filters("make_sampler", top_p, top_k, min_p)
     if seed is not None and not (isinstance(seed, int) and 0 <= seed < 1 << 64):
@@ -198,10 +202,10 @@ def make_logits_processors(
     Source: https://arxiv.org/abs/1909.05858 (the penalty)
     """
     processors: list[LogitsProcessor] = []
-    if not 0 < repetition_penalty < math.inf:
+    if not 0 < repetition_penalty <= MAX_NUMBER:
         raise ValueError(
             "[make_logits_processors] repetition_penalty must be over 0 "
-            f"but got {repetition_penalty}."
+            f"but got {short(repetition_penalty)}."
         )
     if repetition_context_tokens < 1:
         raise ValueError(
@@ -261,7 +265,7 @@ def read_sampling_defaults(folder: Path) -> Sampling:
         StorageError: It cannot be read.
     """
     path = folder / "generation_config.json"
-    if not path.is_file():
+    if not os.path.lexists(path):
         return Sampling()
     keys = read_json_object(path)
 
@@ -270,21 +274,24 @@ def read_sampling_defaults(folder: Path) -> Sampling:
         default: float,
         rule: str,
         *,
-        most: float = math.inf,
+        most: float = MAX_NUMBER,
         whole: bool = False,
     ) -> float:
         value: Any = keys.get(name, default)
-        if value is None and name != "temperature":
+        if value is None:
             return default
         least_itself = name in {"temperature", "top_k", "min_p"}
         if (
             isinstance(value, bool)
             or not isinstance(value, int | float)
             or not (0 <= value if least_itself else 0 < value)
-            or not (value <= most and value < math.inf)
+            or not value <= most
             or (whole and value != int(value))
         ):
-            raise ConfigError(f"{path}: {name} must be {rule} but is {value!r}.")
+            raise ConfigError(
+                f"{path}: {name} must be {rule} but is {short(value)}.",
+                hint=f"Correct {name} there, or remove it: {path}",
+            )
         return value
 
     defaults = Sampling(

@@ -288,7 +288,7 @@ class SlidingCache:
         window = window.until(position)
         if self._keys is not None:
             _append(self._keys[:, :, :0], window.keys)  # checks the shape
-        tokens = max(self._room_tokens, _whole_steps(position - window.first))
+        tokens = self._room_for(position - window.first)
         keys, values = _room(window.keys, tokens), _room(window.values, tokens)
         _write(keys, 0, window.keys)
         _write(values, 0, window.values)
@@ -312,7 +312,7 @@ class SlidingCache:
 
     def nbytes_for(self, tokens: int, *, token_bytes: int) -> int:
         """Count the bytes of the buffers; see ``FullCache.nbytes_for``."""
-        return self._room_tokens * token_bytes if tokens else 0
+        return self._room_for(tokens) * token_bytes if tokens else 0
 
     def window_nbytes_for(self, tokens: int, *, token_bytes: int) -> int:
         """Count the bytes of a ``Window`` that is kept after ``tokens``, at most."""
@@ -322,9 +322,14 @@ class SlidingCache:
     def _kept_tokens(self) -> int:
         return self.window - 1 + self.slack_tokens
 
-    @property
-    def _room_tokens(self) -> int:
-        return _whole_steps(self._kept_tokens + STEP_TOKENS)
+    def _room_for(self, tokens: int) -> int:
+        """Return how many tokens a buffer has room for that holds ``tokens``.
+
+        It grows with them, whatever the window: that is a number in a file.
+        """
+        held = min(tokens, self._kept_tokens)
+        most = _whole_steps(self._kept_tokens + STEP_TOKENS)
+        return min(_whole_steps(held + max(STEP_TOKENS, held // GROWTH)), most)
 
     @property
     def _window_tokens(self) -> int:
@@ -338,7 +343,7 @@ class SlidingCache:
         """
         whole = new if buffer is None else _append(buffer[:, :, : self._held], new)
         last = whole[:, :, -self._kept_tokens :]
-        moved = _room(last, self._room_tokens)
+        moved = _room(last, self._room_for(last.shape[2]))
         _write(moved, 0, last)
         return moved, whole
 

@@ -1,17 +1,14 @@
-"""A released checkpoint from the Hugging Face Hub, into its cache.
+"""A released checkpoint from the Hugging Face Hub, into its cache, and checked.
 
-huggingface_hub fetches, resumes, and knows the user's token, proxy and cache; what it
-does not do is to compare the sha256 of what arrived with what was released.
+The release pins every file, so that nothing is believed of what the Hub or a mirror says.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
 
 from gptoss_mlx.errors import (
     DownloadError,
@@ -20,18 +17,25 @@ from gptoss_mlx.errors import (
     storage_errors,
 )
 from gptoss_mlx.macos import free_space_hint
+from gptoss_mlx.sharing.hub import Hub, hub_cache_root
+from gptoss_mlx.sharing.hub_cache import CachedRelease
 from gptoss_mlx.sharing.releases import RELEASES, Release
+from gptoss_mlx.sharing.transfer import Progress, Wanted, transfer
 from gptoss_mlx.store import released_size
 
-__all__ = ["Progress", "check_release", "fetch_release", "find_release"]
+__all__ = ["PATIENCE_S", "Step", "fetch_release", "find_release", "in_silence"]
 
-Progress = Callable[[int, int], None]
-"""Called with the bytes done so far, and all there are."""
+Step = Callable[[str], AbstractContextManager[Progress]]
+"""Called with what begins, e.g. ``Checking``; what it gives hears how far that is."""
 
-PATTERNS = ("*.json", "*.safetensors", "*.jinja", "LICENSE", "USAGE_POLICY")
-"""Of the root alone: original/ and metal/ hold the same weights again."""
+PATIENCE_S = 30.0
+"""How long the Hub's first answer may take."""
 
-CHUNK_BYTES = 16 << 20
+
+@contextmanager
+def in_silence(task: str) -> Iterator[Progress]:
+    """Tell nobody; a ``Step``."""
+    yield lambda done, total: None
 
 
 def find_release(name: str) -> Release:
@@ -49,64 +53,109 @@ def find_release(name: str) -> Release:
     return RELEASES[size]
 
 
-def fetch_release(release: Release, *, endpoint: str | None = None) -> Path:
-    """Fetch a release, or what is missing of it; huggingface_hub shows what arrives.
+def fetch_release(
+    release: Release,
+    *,
+    command: str,
+    say: Callable[[str], None] = lambda line: None,
+    step: Step = in_silence,
+    endpoint: str | None = None,
+    patience_s: float = PATIENCE_S,
+) -> Path:
+    """Fetch what is missing of a release, and check all of it.
 
     Args:
         release: Which.
+        command: What goes on after an interruption, for hints.
+        say: Told in a sentence what else happens.
+        step: Gives a progress for downloading and for checking.
         endpoint: The Hub's address. None: huggingface.co, or what HF_ENDPOINT says.
+        patience_s: How long the Hub's first answer may take.
 
     Returns:
-        Its folder in the Hugging Face cache, in Hugging Face layout. ``check_release``
-        tells whether it is right.
+        A folder of the Hugging Face cache. Of what lies in it, ``release.files`` are right.
 
     Raises:
-        DownloadError: The Hub cannot be reached.
+        DownloadError: The Hub cannot be reached, or what it sends is not the release.
         NoSpaceError: The disk is too small for what is missing.
+        StorageError: The disk refuses for another reason.
     """
-    # Read where huggingface_hub is imported: nobody is told more than what is fetched.
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    import httpx2
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import DryRunError, HfHubHTTPError
+    cache = CachedRelease(release, hub_cache_root())
+    hub = Hub(release.repository, release.revision, endpoint=endpoint, command=command)
+    unchecked = set(release.files)
+    with cache.held(say):
+        for name in release.files:
+            cache.take_leftovers(name)
+        wrong: list[str] = []
+        for _ in range(2):
+            if wrong:
+                say(f"{', '.join(wrong)}: not as released. Fetching again from byte 0.")
+            missing = [name for name in sorted(unchecked) if cache.find(name) is None]
+            files = [
+                Wanted(name, release.files[name].nbytes, cache.partial(name))
+                for name in missing
+            ]
+            _check_room(cache.folder, files)
+            if files:
+                _tell(release, files, say)
+                with step("Downloading") as progress:
+                    transfer(hub, files, progress=progress, say=say, patience_s=patience_s)
+            with step("Checking") as progress:
+                wrong = _check(cache, release, unchecked, progress)
+            if not wrong:
+                return cache.snapshot
+            unchecked = set(wrong)
+    raise DownloadError(
+        f"{', '.join(wrong)} must be as {release.repository} was released, but what the "
+        "Hub sent twice has another sha256.",
+        hint=hub.place_hint(),
+    )
 
-    def fetch(dry_run: bool) -> Any:
-        return snapshot_download(
-            release.repository,
-            revision=release.revision,
-            allow_patterns=list(PATTERNS),
-            ignore_patterns=["*/*"],
-            endpoint=endpoint,
-            library_name="gptoss-mlx",
-            dry_run=dry_run,
-        )
 
-    try:
-        _check_room(fetch(dry_run=True))
-        folder = Path(fetch(dry_run=False))
-    except (DryRunError, httpx2.HTTPError, HfHubHTTPError) as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
-        raise DownloadError(
-            f"{release.repository} must be reachable on the Hub but is not: {reason}",
-            hint=f"Run it again, and it goes on where it stopped: {release.command}",
-        ) from error
-    return folder
+def _tell(release: Release, files: list[Wanted], say: Callable[[str], None]) -> None:
+    missing = sum(file.nbytes for file in files) - sum(file.have for file in files)
+    here = release.nbytes - missing
+    already = f", of which {_size_text(here)} are here" if here else ""
+    say(f"Downloading {release.repository}, {_size_text(release.nbytes)}{already}.")
 
 
-def _check_room(files: Sequence[Any]) -> None:
+def _size_text(nbytes: int) -> str:
+    return f"{nbytes / 1e9:.1f} GB" if nbytes >= 1e8 else f"{nbytes / 1e6:.1f} MB"
+
+
+def _check(
+    cache: CachedRelease, release: Release, names: set[str], progress: Progress
+) -> list[str]:
+    """Keep the files that are right, throw the others away, and return their names."""
+    total = sum(release.files[name].nbytes for name in names)
+    done = 0
+
+    def hear(nbytes: int) -> None:
+        nonlocal done
+        done = min(done + nbytes, total)
+        progress(done, total)
+
+    wrong = []
+    for name in sorted(names):
+        path = cache.find(name)
+        if path is not None and cache.is_right(path, name, hear):
+            cache.keep(path, name)
+        else:
+            if path is not None:
+                cache.throw_away(path)
+            wrong.append(name)
+    return wrong
+
+
+def _check_room(folder: Path, files: list[Wanted]) -> None:
     """Refuse to begin what the disk cannot hold.
 
     Raises:
         NoSpaceError: What is missing is larger than what is free.
     """
-    missing = [file for file in files if file.will_download]
-    needed = sum(file.file_size or 0 for file in missing)
-    if not missing:
-        return
-    folder = Path(missing[0].local_path)
-    while not folder.exists():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free
+    needed = sum(file.nbytes for file in files) - sum(file.have for file in files)
+    with storage_errors(folder):
+        free = shutil.disk_usage(folder).free
     if needed > free:
         raise NoSpaceError(
             f"{folder} must have {needed / 1e9:.1f} GB free but has {free / 1e9:.1f} GB.",
@@ -114,36 +163,3 @@ def _check_room(files: Sequence[Any]) -> None:
                 "Free some space, or set HF_HOME to a folder on a larger disk."
             ),
         )
-
-
-def check_release(
-    folder: Path, release: Release, *, progress: Progress | None = None
-) -> None:
-    """Compare every shard with what was released.
-
-    Args:
-        progress: Hears how much has been compared.
-
-    Raises:
-        DownloadError: One differs. It is removed, so that it is fetched again.
-        StorageError: One cannot be read.
-    """
-    done = 0
-    for name, (_, sha256) in release.shards.items():
-        path = folder / name
-        digest = hashlib.sha256()
-        with storage_errors(path), path.open("rb") as file:
-            while chunk := file.read(CHUNK_BYTES):
-                digest.update(chunk)
-                done += len(chunk)
-                if progress is not None:
-                    progress(min(done, release.nbytes), release.nbytes)
-        if digest.hexdigest() != sha256:
-            with storage_errors(path):
-                # In the cache it is a link to the file itself.
-                path.resolve().unlink()
-                path.unlink(missing_ok=True)
-            raise DownloadError(
-                f"{path} must have sha256 {sha256} but has {digest.hexdigest()}.",
-                hint=f"It was removed. Fetch it again: {release.command}",
-            )

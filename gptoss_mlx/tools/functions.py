@@ -79,6 +79,11 @@ class Functions(Tool):
         }
 
     @property
+    def functions(self) -> tuple[Function, ...]:
+        """All functions, in the order they were given in."""
+        return tuple(self._functions.values())
+
+    @property
     def instruction(self) -> ToolNamespace:
         """All functions, with their schemas."""
         return ToolNamespace(

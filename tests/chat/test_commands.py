@@ -2,9 +2,13 @@ from __future__ import annotations
 
 import errno
 import json
+import resource
 from pathlib import Path
 
 import pytest
+from hostile import ESCAPES, raw_controls
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from scripted import Scripted, turn
 
 from gptoss_mlx.chat.commands import COMMANDS, Command, Next, read_line, run_command
@@ -40,6 +44,14 @@ def run(line: str, conversation: Conversation) -> tuple[Next, list[str]]:
         ("//etc is what?", "/etc is what?"),
         ("/", Command("")),
         ("What is /etc?", "What is /etc?"),
+        ("/usr/bin/foo: no. Why?", "/usr/bin/foo: no. Why?"),
+        ("/etc", Command("etc")),
+        ("/etc/", "/etc/"),
+        ("/etc is full", "/etc is full"),
+        ("/load x", "/load x"),
+        ("/clera now", Command("clera", "now")),
+        ("/* a comment */", "/* a comment */"),
+        ("/save\nis a word", "/save\nis a word"),
     ],
 )
 def test_a_line_is_a_command_or_a_question(line: str, read: Command | str) -> None:
@@ -88,6 +100,33 @@ def test_an_unknown_command_is_said_with_the_closest(conversation: Conversation)
     assert run("/", conversation)[0] is Next.CORRECT
 
 
+@pytest.mark.parametrize(
+    "line", ["/clera", "/clear!", "/claer x", "/qiut", "/set", "/load"]
+)
+def test_no_command_that_ends_a_conversation_is_suggested(
+    line: str, conversation: Conversation
+) -> None:
+    """Enter would be pressed without a thought."""
+    follows, said = run(line, conversation)
+
+    assert follows is Next.CORRECT
+    assert "Did you mean /clear" not in said[0]
+    assert "Did you mean /quit" not in said[0]
+
+
+@pytest.mark.parametrize("line", ["/clear now", "/help me", "/quit please"])
+def test_what_a_command_does_not_take_is_refused(
+    line: str, conversation: Conversation
+) -> None:
+    """And nothing is done."""
+    messages = list(conversation.messages)
+    follows, said = run(line, conversation)
+
+    assert follows is Next.CORRECT
+    assert said == [f"{line.split()[0]} takes nothing but was given {line.split()[1]}."]
+    assert conversation.messages == messages
+
+
 def test_quit_leaves(conversation: Conversation) -> None:
     """Without a word."""
     assert run("/quit", conversation) == (Next.QUIT, [])
@@ -128,7 +167,7 @@ def test_what_is_there_is_not_overwritten(
     follows, said = run(f"/save {file}", conversation)
 
     assert follows is Next.CORRECT
-    assert said == [f"{file} is there already: name another file."]
+    assert said == [f"{file}: is there already: name another file."]
     assert file.read_text() == "mine"
 
 
@@ -142,17 +181,146 @@ def test_a_disk_that_refuses_is_a_line(conversation: Conversation, tmp_path: Pat
         assert "\n" not in said[0]
 
 
-def test_a_full_disk_leaves_nothing_behind(
+def test_a_folder_that_is_missing_is_said_by_the_name_that_was_typed(
+    conversation: Conversation, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Not by that of a draft."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    _, said = run("/save ~/no/chat.json", conversation)
+
+    assert said == ["~/no/chat.json: there is no such folder."]
+
+
+def test_what_lies_beside_it_stays(conversation: Conversation, tmp_path: Path) -> None:
+    """Whatever it is called, and a link is neither followed nor replaced."""
+    target = tmp_path / "target"
+    target.write_text("mine")
+    for name in ("chat.json.partial", "chat.json~", ".chat.json.swp"):
+        (tmp_path / name).symlink_to(target)
+    dangling = tmp_path / "dangling.json"
+    dangling.symlink_to(tmp_path / "nowhere")
+    before = set(tmp_path.iterdir())
+    run(f"/save {tmp_path / 'chat.json'}", conversation)
+    follows, said = run(f"/save {dangling}", conversation)
+
+    assert set(tmp_path.iterdir()) == {*before, tmp_path / "chat.json"}
+    assert target.read_text() == "mine"
+    assert follows is Next.CORRECT
+    assert said == [f"{dangling}: is there already: name another file."]
+    assert dangling.is_symlink()
+    assert not dangling.exists()
+
+
+def test_half_a_character_is_saved_as_the_sign_for_it(
+    conversation: Conversation, tmp_path: Path
+) -> None:
+    """A file in UTF-8 cannot hold it."""
+    conversation = Conversation(Scripted(turn("", "Yes.")), load_tokenizer())
+    list(conversation.stream("a\ud800b"))
+    file = tmp_path / "chat.json"
+    follows, _ = run(f"/save {file}", conversation)
+
+    assert follows is Next.GO_ON
+    assert "a\ufffdb" in file.read_text(encoding="utf-8")
+
+
+def test_a_disk_without_links_is_written_to(
     conversation: Conversation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither the file nor a part of it."""
+    """Some that are plugged in have none."""
 
-    def refuse(file: Path, text: str, encoding: str) -> None:
-        file.write_bytes(b"{")
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def refuse(file: Path, target: Path) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
 
-    monkeypatch.setattr(Path, "write_text", refuse)
-    _, said = run(f"/save {tmp_path / 'chat.json'}", conversation)
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    file = tmp_path / "chat.json"
 
-    assert said == [f"{tmp_path / 'chat.json'}: No space left on device."]
+    assert run(f"/save {file}", conversation)[0] is Next.GO_ON
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_disk_that_is_full_in_the_middle_is_left_as_it_was(
+    conversation: Conversation, tmp_path: Path
+) -> None:
+    """Neither the file nor a part of it is there."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+    try:
+        _, said = run(f"/save {tmp_path / 'chat.json'}", conversation)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    assert said == [f"{tmp_path / 'chat.json'}: File too large."]
     assert list(tmp_path.iterdir()) == []
+
+
+NAMES = st.text(st.characters(exclude_characters="/"), max_size=12).map(
+    lambda name: name.replace("~", "-")
+)
+ARGUMENTS = st.one_of(
+    NAMES,
+    NAMES.map(lambda name: f"no/{name}"),
+    st.sampled_from(
+        [
+            *ESCAPES,
+            "kept.json",
+            "link",
+            "folder",
+            ".",
+            "..",
+            "low",
+            "HIGH ",
+            "now",
+            "x" * 300,
+        ]
+    ),
+)
+LINES = st.one_of(
+    st.builds(
+        lambda name, between, argument: f"/{name}{between}{argument}",
+        st.sampled_from([*COMMANDS, *COMMANDS, "clera", "sav", "", "Save"]) | NAMES,
+        st.sampled_from([" ", "  ", "\t", ""]),
+        ARGUMENTS,
+    ),
+    st.text(max_size=20),
+)
+
+
+@settings(
+    deadline=None,
+    database=None,
+    derandomize=True,
+    max_examples=300,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(st.lists(LINES, max_size=3))
+def test_any_line_is_a_question_or_a_command_that_destroys_nothing(
+    conversation: Conversation,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    lines: list[str],
+) -> None:
+    """It is said what was done, without a raw control character; files stay as they are."""
+    folder = tmp_path_factory.mktemp("saved")
+    monkeypatch.chdir(folder)
+    (folder / "kept.json").write_text("mine")
+    (folder / "link").symlink_to("nowhere")
+    (folder / "folder").mkdir()
+    messages = list(conversation.messages)
+    for line in lines:
+        read = read_line(line)
+        if isinstance(read, str):
+            assert read in (line.strip(), line.strip()[1:])
+            continue
+        said: list[str] = []
+        follows = run_command(read, conversation, said.append)
+        assert raw_controls("".join(said), allowed="") == []
+        assert said or follows is Next.QUIT
+        cleared = read == Command("clear")
+        assert cleared or conversation.messages == messages
+        messages = list(conversation.messages)
+        if read.name == "save" and follows is Next.GO_ON:
+            assert said[-1].startswith("Saved to ")
+    assert (folder / "kept.json").read_text() == "mine"
+    assert (folder / "link").readlink() == Path("nowhere")
+    assert not list(folder.glob(".gptoss-mlx-*"))

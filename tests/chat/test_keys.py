@@ -157,8 +157,11 @@ def test_without_a_terminal_there_are_no_keys() -> None:
         ("wort\x7fd", "word"),
         ("never\x15word", "word"),
         ("w\x1b[Do\x1b[1;5Crd\x1bOP", "word"),
-        ("word\r", "word"),
+        ("word\r", "word\n"),
         ("one\rtwo", "one\ntwo"),
+        ("\r\rone\r\r", "one\n"),
+        ("\r", ""),
+        ("\x1b[200~a\r\tb\x1b[201~", "a\n\tb"),
         ("\x7fa\x04\x0f", "a"),
     ],
 )

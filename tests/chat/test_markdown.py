@@ -3,13 +3,15 @@ from __future__ import annotations
 import io
 import random
 import re
+import time
 
 import pytest
 from rich.console import Console
 
 from gptoss_mlx.chat import screen as screens
 from gptoss_mlx.chat.blocks import BlockStream
-from gptoss_mlx.chat.markdown import AnswerMarkdown, whole_blocks
+from gptoss_mlx.chat.markdown import AnswerMarkdown
+from gptoss_mlx.chat.markdown_parser import whole_blocks
 from gptoss_mlx.chat.screen import Screen
 
 PIECES = (
@@ -23,7 +25,7 @@ PIECES = (
 def shown(text: str, *, width: int = 80) -> str:
     """Render a text at once."""
     out = io.StringIO()
-    Console(file=out, width=width, markup=False).print(AnswerMarkdown(text))
+    Console(file=out, width=width, markup=False).print(AnswerMarkdown(text), crop=False)
     return out.getvalue()
 
 
@@ -72,7 +74,7 @@ def test_a_block_is_whole_when_the_next_has_begun(text: str, whole: str) -> None
     ("text", "expected"),
     [
         ("<b>bold</b> and <br>", "<b>bold</b> and <br>"),
-        ("<div>\ntext\n</div>", "<div> text </div>"),
+        ("<div>\ntext\n</div>", "<div>\ntext\n</div>"),
         ("[note]: https://example.org", "[note]: https://example.org"),
         ("[a](https://example.org)", "a (https://example.org)"),
         ("![a cat](cat.png)", "!a cat (cat.png)"),
@@ -84,11 +86,121 @@ def test_a_block_is_whole_when_the_next_has_begun(text: str, whole: str) -> None
         ("```python\nx = 1\n\ny", "x = 1\n\ny"),
         ("```some words\ncode\n```", "some words\ncode"),
         ("5\u202fkm", "5\u202fkm"),
+        (r"\(x_1\) and \(x^{q}\)", r"x₁ and \(x^{q}\)"),
+        (r"$a*b*c$, $$\alpha \le \beta$$", "a*b*c, α ≤ β"),
+        ("\\[\na\n=\n- b\n\\]\n\nc", "a = - b\n\nc"),
+        ("\\[\nq_1 = \\foo\n\n- b", "\\[\nq_1 = \\foo\n\n • b"),
+        ("\\begin{a}\nx_1 & *y* \\\\\n\\end{a}", "\\begin{a}\nx_1 & *y* \\\\\n\\end{a}"),
+        (r"$5 and $10, or 5$ and $HOME/*.py", r"$5 and $10, or 5$ and $HOME/*.py"),
+        (r"\{a,b\} 2 \\ 3 C:\new", r"\{a,b\} 2 \\ 3 C:\new"),
+        (r"\*a\* 1\. \$5 \[b", r"*a* 1\. $5 \[b"),
+        ("2*3*4 and a*b*c", "2*3*4 and a*b*c"),
+        ("An old pond\na frog\nwater  \n!", "An old pond\na frog\nwater\n!"),
+        ("3. c\n4. d\n   - e\n     - f", " 3. c\n 4. d\n     • e\n        • f"),
+        ("9) a\n10) b", "  9) a\n 10) b"),
+        ("- [ ] a\n- [x] b", " • [ ] a\n • [x] b"),
+        ("1. a\n\n   ```\n   \tb\n   ```", " 1. a\n\n\tb"),
+        ("- ```\n  b\n  ```\n- ", " •\nb\n •"),
+        ("> a\n> b\n>\n> > c", "▌ a\n▌ b\n▌\n▌ ▌ c"),
+        ('[a](u "t") <http://u> [^1] &lt;', 'a (u "t") http://u [^1] &lt;'),
+        ("| a | b |\n|--|--|\n| `x|y` | 1 | 2 |", "a    b\n──────────\nx|y  1 | 2"),
+        ("> " * 30 + "a", "▌ " * 24 + "> " * 6 + "a"),
     ],
 )
 def test_nothing_the_model_wrote_vanishes(text: str, expected: str) -> None:
     """Neither what looks like HTML nor an address, and a fence may be half written."""
     assert shown(text) == f"{expected}\n"
+
+
+@pytest.mark.parametrize("width", [20, 80, 140])
+@pytest.mark.parametrize("begin", ["", "- a\n\n  ", "> "])
+def test_code_is_shown_as_it_is_to_be_copied(width: int, begin: str) -> None:
+    """From the left edge, its tabs in it, and as one line however long it is."""
+    long = f"\tif x:{' y' * 100} # *z*"
+    indent = {"": "", "> ": "> "}.get(begin, "  ")
+    text = f"{begin}```python\n{indent}{long}\n{indent}```\n"
+
+    assert long in shown(text, width=width).splitlines()
+    assert long in streamed([text], width=width).splitlines()
+
+
+HOSTILE = (
+    *(
+        "[",
+        "](",
+        "[a](",
+        "![",
+        "*",
+        "**a",
+        "_",
+        "`",
+        "``",
+        "~~",
+        "<",
+        "&",
+        "$",
+        "$a ",
+        "\\(",
+    ),
+    *(
+        "\\[",
+        "$$",
+        "\\begin{a}",
+        "|",
+        "a|",
+        "> ",
+        "- ",
+        "1. ",
+        "#",
+        "\n",
+        "\t",
+        "\\",
+        "(",
+        "_a",
+    ),
+    *("- a\n", "> a\n", "|a|\n|-|\n", "a\n=\n", "$$\n", "\\[\n", "[`", "*_", "日", "](u)"),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("piece", HOSTILE)
+def test_a_megabyte_of_marks_takes_seconds(piece: str) -> None:
+    """Whatever the marks are, and in pieces."""
+    text = piece * (1_000_000 // len(piece))
+    pieces = [text[i : i + 20_000] for i in range(0, len(text), 20_000)]
+    begun = time.process_time()
+    streamed(pieces)
+
+    assert time.process_time() - begun < 40
+
+
+@pytest.mark.parametrize("piece", ["[", "$a ", "- a\n", "|a|\n|-|\n"])
+def test_marks_without_end_take_no_time(piece: str) -> None:
+    """A sample of the same."""
+    begun = time.process_time()
+    streamed([piece * (20_000 // len(piece))])
+
+    assert time.process_time() - begun < 2
+
+
+@pytest.mark.parametrize(
+    ("language", "code"),
+    [
+        ("autoit", " " * 50_000),
+        ("c", "\n" * 50_000 + "x"),
+        ("csharp", "a\n" * 20_000),
+        ("ini", ": " * 20_000),
+        ("makefile", "_" * 50_000),
+        ("typescript", "a.\n " * 10_000),
+    ],
+)
+def test_a_slow_lexer_takes_no_time(language: str, code: str) -> None:
+    """Code is coloured by lexers that are known, and to a length; the rest is shown."""
+    begun = time.process_time()
+    actual = shown(f"```{language}\n{code}\n```\n")
+
+    assert time.process_time() - begun < 3
+    assert actual.rstrip("\n") == code.rstrip("\n")
 
 
 def test_a_table_too_wide_for_the_window_is_a_list() -> None:

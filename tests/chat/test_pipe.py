@@ -5,6 +5,7 @@ import io
 import pytest
 from scripted import Scripted, call, turn, written
 
+from gptoss_mlx.chat.commands import COMMANDS
 from gptoss_mlx.chat.pipe import answer_lines
 from gptoss_mlx.conversation.conversation import Conversation
 from gptoss_mlx.harmony.messages import Message
@@ -48,26 +49,23 @@ def test_nothing_is_nothing() -> None:
     assert by_pipe(Scripted()) == (True, "", "")
 
 
-def test_commands_hold_and_speak_on_stderr() -> None:
-    """After /quit nothing is asked."""
+@pytest.mark.parametrize(
+    "line",
+    [
+        "/usr/bin/foo: command not found. Why?",
+        "//etc",
+        *(f"/{name}" for name in COMMANDS),
+        "/clera",
+        "/save x",
+        "/",
+    ],
+)
+def test_no_line_is_a_command(line: str) -> None:
+    """So that each answer is that of its question."""
     model = Scripted(turn("", "One."), turn("", "Two."))
-    lines = ["one\n", "/clear\n", "/effort high\n", "two\n", "/quit\n", "three\n"]
-    _, output, notes = by_pipe(model, *lines)
 
-    assert output == "One.\nTwo.\n"
-    assert notes == "A new conversation begins.\nThe effort is high from now on.\n"
-    assert "One." not in model.prompts[1]
-    assert "Reasoning: high" in model.prompts[1]
-
-
-def test_a_line_with_an_unknown_command_is_not_asked() -> None:
-    """The lines after it are."""
-    model = Scripted(turn("", "One."))
-    _, output, notes = by_pipe(model, "/clera\n", "//clear is what?\n")
-
-    assert output == "One.\n"
-    assert "Did you mean /clear?" in notes
-    assert "<|message|>/clear is what?<|end|>" in model.prompts[0]
+    assert by_pipe(model, f"{line}\n", "two\n") == (True, "One.\nTwo.\n", "")
+    assert f"<|message|>{line}<|end|>" in model.prompts[0]
 
 
 def test_a_question_without_room_does_not_stop_the_others() -> None:

@@ -72,7 +72,12 @@ def keyboard() -> Iterator[PipeInput]:
 
 
 def typed(
-    model: Scripted | Conversation, keyboard: PipeInput, keys: str, **options: bool
+    model: Scripted | Conversation,
+    keyboard: PipeInput,
+    keys: str,
+    *,
+    question: str | None = None,
+    show_reasoning: bool = False,
 ) -> str:
     """Type at the prompt; return what is printed, but for how it begins."""
     file = io.StringIO()
@@ -81,7 +86,13 @@ def typed(
         model if isinstance(model, Conversation) else Conversation(model, load_tokenizer())
     )
     console = Console(file=file, width=80, markup=False, emoji=False, highlight=False)
-    chat_in_terminal(conversation, banner=["a script"], console=console, **options)
+    chat_in_terminal(
+        conversation,
+        banner=["a script"],
+        question=question,
+        show_reasoning=show_reasoning,
+        console=console,
+    )
     text = file.getvalue()
     assert text.startswith(HEAD)
     return THOUGHT.sub("thought\n", text.removeprefix(HEAD))
@@ -141,6 +152,23 @@ def test_commands_are_completed(text: str, choices: list[str]) -> None:
     found = CommandCompleter().get_completions(Document(text), CompleteEvent())
 
     assert [completion.text for completion in found] == choices
+
+
+def test_a_question_that_was_asked_already_is_answered_first(keyboard: PipeInput) -> None:
+    """With itself before the answer."""
+    model = Scripted(turn("", "One."), turn("", "Two."))
+    actual = typed(model, keyboard, f"two\r{CTRL_D}", question="/one?")
+
+    assert actual == "> /one?\nOne.\n\nTwo.\n\n"
+    assert "<|message|>/one?<|end|>" in model.prompts[0]
+
+
+def test_a_path_is_a_question(keyboard: PipeInput) -> None:
+    """Though it begins as a command does."""
+    model = Scripted(turn("", "Install it."))
+    typed(model, keyboard, f"/usr/bin/foo: command not found. Why?\r{CTRL_D}")
+
+    assert "<|message|>/usr/bin/foo: command not found. Why?<|end|>" in model.prompts[0]
 
 
 def test_quit_leaves(keyboard: PipeInput) -> None:
@@ -246,6 +274,17 @@ def test_what_was_typed_ahead_is_at_the_next_prompt(
 
     assert actual == "One.\n\nTwo.\n\n"
     assert "<|message|>two<|end|>" in model.prompts[1]
+
+
+def test_enter_that_was_typed_ahead_keeps_lines_apart(
+    keyboard: PipeInput, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From what is typed at the prompt, too."""
+    monkeypatch.setattr(Keys, "text", "two\n")
+    model = Scripted(turn("", "One."), turn("", "Two."))
+    typed(model, keyboard, f"one\rthree\r{CTRL_U}\x7f{CTRL_U}{CTRL_D}")
+
+    assert "<|message|>two\nthree<|end|>" in model.prompts[1]
 
 
 def test_bytes_that_are_no_text_do_no_harm(keyboard: PipeInput) -> None:

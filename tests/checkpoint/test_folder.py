@@ -35,6 +35,7 @@ from gptoss_mlx.errors import (
     TensorDtypeError,
     TensorShapeError,
     UnexpectedTensorError,
+    UnsupportedModelError,
 )
 
 Array = npt.NDArray[Any]
@@ -199,16 +200,17 @@ def test_rows_that_a_tensor_does_not_have(first: int, count: int, root: Path) ->
 
 
 def test_rows_of_a_file_cut_short_since_it_was_opened(copy: Callable[[str], Path]) -> None:
-    """Those before the cut can be read still; those behind it are missed by name."""
+    """None is read of a file that is no longer the one that was checked."""
     checkpoint = open_checkpoint(copy("hf"))
     tensor = checkpoint.files[BLOCKS]
     os.truncate(tensor.path, tensor.start + tensor.nbytes // 2)
 
-    checkpoint.rows(BLOCKS, 1, 1)
     with pytest.raises(CorruptFileError) as caught:
-        checkpoint.rows(BLOCKS, 1, 2)
+        checkpoint.rows(BLOCKS, 1, 1)
 
-    assert str(caught.value) == f"{tensor.path}: ends inside the tensor {BLOCKS!r}."
+    assert str(caught.value) == (
+        f"{tensor.path}: must stay as it is while it is read but has changed."
+    )
 
 
 @pytest.mark.parametrize("layout", ["hf", "original", "split", "converted"])
@@ -343,7 +345,8 @@ def test_a_file_that_changed_since_it_was_opened(
         checkpoint.array("model.norm.weight")
 
     path = re.escape(str(folder / MODEL))
-    assert re.fullmatch(rf"{path}: MLX cannot read it: .*[^.]\.", str(caught.value))
+    reason = "No such file or directory" if what == "gone" else "has changed since it .*"
+    assert re.fullmatch(rf"{path}: {reason}\.", str(caught.value))
 
 
 def test_a_file_that_was_replaced_since_it_was_opened(
@@ -359,7 +362,7 @@ def test_a_file_that_was_replaced_since_it_was_opened(
 
 
 def test_a_file_cut_short_since_it_was_opened(copy: Callable[[str], Path]) -> None:
-    """The bytes that are wanted are missed, and the tensor is named."""
+    """It is refused before a byte of it is taken for a tensor's."""
     checkpoint = open_checkpoint(copy("hf"))
     tensor = checkpoint.files[BLOCKS]
     os.truncate(tensor.path, tensor.start + 5)
@@ -367,7 +370,9 @@ def test_a_file_cut_short_since_it_was_opened(copy: Callable[[str], Path]) -> No
     with pytest.raises(CorruptFileError) as caught:
         list(checkpoint.chunks(BLOCKS))
 
-    assert str(caught.value) == f"{tensor.path}: ends inside the tensor {BLOCKS!r}."
+    assert str(caught.value) == (
+        f"{tensor.path}: must stay as it is while it is read but has changed."
+    )
 
 
 # Tensors that are not what config.json implies.
@@ -724,3 +729,37 @@ def test_a_checkpoint_can_be_shown(root: Path) -> None:
 
     assert isinstance(checkpoint, Checkpoint)
     assert "_lazy" not in repr(checkpoint)
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "model.layers.{}.mlp.experts.gate_up_proj",
+        "model.layers.{}.mlp.experts.0.gate_proj.weight",
+        "model.layers.{}.mlp.experts.gate_proj.weight",
+        "block.{}.mlp.mlp1_weight",
+    ],
+)
+def test_a_fine_tune_with_experts_in_bf16_is_told_what_it_is(
+    tmp_path: Path, spelling: str
+) -> None:
+    """To fetch the files again would not help."""
+    write_tiny_checkpoint(tmp_path)
+    place = tmp_path / "original" if spelling.startswith("block") else tmp_path
+    tensors = {
+        name: tensor
+        for name, tensor in read_tensors(place / MODEL).items()
+        if ".experts." not in name and "mlp1" not in name and "mlp2" not in name
+    }
+    for layer in range(4):
+        tensors[spelling.format(layer)] = np.zeros((8, 96, 128), np.uint16)
+    write_safetensors(place / MODEL, tensors)
+
+    with pytest.raises(UnsupportedModelError) as caught:
+        open_checkpoint(place)
+    name = spelling.format(0)
+    assert str(caught.value) == (
+        f"{place}: experts must be MXFP4, as they are released, but {name!r} is BF16: "
+        "a fine-tune that was not packed again."
+    )
+    assert "Fetch" not in caught.value.hint

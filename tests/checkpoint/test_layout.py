@@ -543,9 +543,9 @@ def test_a_missing_shard_without_an_index(folder: Path) -> None:
         open_checkpoint(folder)
 
 
-def test_an_index_of_a_million_names(folder: Path) -> None:
-    """It is refused by its first wrong name, in a second or two."""
-    names = ", ".join(f'"x{i}": "{MODEL}"' for i in range(1_000_000))
+def test_an_index_of_many_names(folder: Path) -> None:
+    """It is refused by its first wrong name."""
+    names = ", ".join(f'"x{i}": "{MODEL}"' for i in range(200_000))
     (folder / INDEX).write_text(f'{{"weight_map": {{{names}}}}}')
 
     refused(

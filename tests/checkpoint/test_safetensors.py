@@ -235,7 +235,7 @@ def test_a_header_length_that_is_a_lie(path: Path, length: int) -> None:
 
     refused(
         path,
-        f"must have a header of at most 100,000,000 bytes but says {length:,}.",
+        f"must have a header of at most 8,388,608 bytes but says {length:,}.",
     )
 
 
@@ -258,8 +258,7 @@ def test_a_pointer_of_git_lfs_hints_at_git_lfs(path: Path) -> None:
 
     error = refused(
         path,
-        "must have a header of at most 100,000,000 bytes "
-        "but says 2,336,927,755,350,992,246.",
+        "must have a header of at most 8,388,608 bytes but says 2,336,927,755,350,992,246.",
     )
 
     assert error.hint == "Fetch the file itself: git lfs pull"
@@ -575,10 +574,10 @@ def test_a_file_that_must_not_be_read(path: Path, monkeypatch: pytest.MonkeyPatc
     """No permission is a named error with the path, for the header and for the bytes."""
     tensor = read_header(write(path, ENTRIES))["a"]
 
-    def refuse(self: Path, *_: object, **__: object) -> None:
-        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+    def refuse(name: Path, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(name))
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     for read in (lambda: read_header(path), lambda: list(read_chunks(tensor, 0, 12))):
         with pytest.raises(NoPermissionError) as caught:
             read()
@@ -591,22 +590,35 @@ def test_a_disk_that_fails_while_reading(
     """An error that comes with no file name gets the path."""
     tensor = read_header(write(path, ENTRIES))["a"]
 
-    class Failing(io.BytesIO):
+    class Failing(io.FileIO):
         def read(self, *_: object) -> bytes:
             raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(Path, "open", lambda *_: Failing())
+    monkeypatch.setattr("gptoss_mlx.files.open", lambda *_: Failing(path), raising=False)
     with pytest.raises(StorageError) as caught:
         list(read_chunks(tensor, 0, 12))
     assert str(caught.value) == f"{path}: Input/output error."
 
 
 def test_a_file_that_became_shorter(path: Path) -> None:
-    """The tensor that is no longer whole is named."""
+    """It is not the one whose header was checked."""
     tensor = read_header(write(path, ENTRIES))["b"]
     os.truncate(path, tensor.start + 2)
 
     with pytest.raises(CorruptFileError) as caught:
         list(read_chunks(tensor, 0, tensor.nbytes))
 
-    assert str(caught.value) == f"{path}: ends inside the tensor 'b'."
+    assert str(caught.value) == (
+        f"{path}: must stay as it is while it is read but has changed."
+    )
+
+
+def test_a_file_that_was_replaced_by_one_of_the_same_size(path: Path) -> None:
+    """The bytes of another file are not the tensor's."""
+    tensor = read_header(write(path, ENTRIES))["b"]
+    other = path.with_name("other")
+    other.write_bytes(path.read_bytes())
+    other.replace(path)
+
+    with pytest.raises(CorruptFileError, match="has changed"):
+        list(read_chunks(tensor, 0, tensor.nbytes))

@@ -199,6 +199,37 @@ def test_a_full_disk_under_stdout_is_a_named_error() -> None:
     assert process.stderr.startswith("Error: No space left on device.\nHint: ")
 
 
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        (
+            "FileNotFoundError(2, 'No such file', '/x')",
+            "/x: No such file.\nHint: Run again",
+        ),
+        ("OSError(5, 'Input/output error')", "Input/output error.\nHint: Run again"),
+        ("OSError()", "OSError.\nHint: Run again"),
+        (
+            "OSError(28, 'No space left', '/x')",
+            "/x: No space left.\nHint: Free some space,",
+        ),
+    ],
+)
+def test_what_the_system_refuses_elsewhere_is_not_taken_for_stdout(
+    error: str, shown: str
+) -> None:
+    """The path is named, and only a full disk gets the hint to free some space."""
+    process = subprocess.run(
+        program(f"print('answer'); raise {error}"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert process.returncode == 1
+    assert process.stdout == "answer\n"
+    assert process.stderr.startswith(f"Error: {shown}")
+
+
 @pytest.mark.parametrize("redirection", ["<&-", ">&-", "<&- >&- 2>&-"])
 def test_closed_standard_streams_are_the_null_device(redirection: str) -> None:
     """No file that is opened gets their numbers, which MLX would not read."""

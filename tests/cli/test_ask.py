@@ -91,7 +91,7 @@ def test_an_answer_that_was_cut_is_said_to_be() -> None:
     [
         ([], b" \n", "There must be a question but there is none.", "Ask one"),
         (["Hm?"], b"ELF\0", "stdin must be text but has a zero byte after 3 bytes.", ""),
-        (["Hm?", "-m", "no/model"], b"", "'no/model' must be a folder or a model", ""),
+        (["Hm?", "-m", "no/model"], b"", "'no/model' is not a folder or a model", ""),
         (
             ["What is gpt-oss?", "--max-tokens", "5"],
             b"",

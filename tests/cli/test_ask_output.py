@@ -95,3 +95,58 @@ def test_output_is_kept_while_the_model_is_loaded(
 
     assert done.stdout == "So.\n"
     assert heard == ["kept", "loaded", "not kept"]
+
+
+@pytest.mark.parametrize(
+    ("words", "model", "question"),
+    [
+        (["What is it?"], None, "What is it?"),
+        (["What", "is", "it"], None, "What is it"),
+        (["20b", "What is it?"], "20b", "What is it?"),
+        (["openai/gpt-oss-20b", "Why?"], "openai/gpt-oss-20b", "Why?"),
+        (["-m", "demo", "20b", "Why?"], "demo", "20b Why?"),
+        (["20b", "or", "120b"], None, "20b or 120b"),
+        (["Hello", "there"], None, "Hello there"),
+    ],
+)
+def test_a_question_needs_no_quotes_and_may_follow_a_model(
+    words: list[str], model: str | None, question: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model in front is one if a single argument follows."""
+    told = Scripted(turn("", "Yes."))
+    named: list[object] = []
+
+    def load(name: object, **options: object) -> LLM:
+        named.append(name)
+        return LLM(Path("model"), told, load_tokenizer())
+
+    monkeypatch.setattr("gptoss_mlx.llm.load", load)
+    done = CliRunner().invoke(app, ["ask", *words], input="")
+
+    assert done.exit_code == 0
+    assert named == [model]
+    assert f"<|start|>user<|message|>{question}<|end|>" in told.prompts[0]
+
+
+def test_the_reasoning_goes_to_stderr_if_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Stdout has the answer alone."""
+    done = ask(monkeypatch, turn("Let me \x1b[1mthink.", "So."), "--show-reasoning")
+
+    assert done.stdout == "So.\n"
+    assert "Let me [1mthink." in done.stderr
+
+
+def test_sampling_is_as_the_options_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same options as of chat."""
+    told = Scripted(turn("", "Yes."))
+    llm = LLM(Path("model"), told, load_tokenizer())
+    monkeypatch.setattr("gptoss_mlx.llm.load", lambda *names, **options: llm)
+    options = ["--top-p", "0.5", "--temperature", "0.7", "--max-tokens", "9", "-s", "Be."]
+    CliRunner().invoke(app, ["ask", "Why?", *options], input="")
+
+    request = told.requests[0]
+    assert (request.sampling.top_p, request.sampling.temperature) == (0.5, 0.7)
+    assert request.stops.max_tokens == 9
+    assert "# Instructions\n\nBe." in told.prompts[0]

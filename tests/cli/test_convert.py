@@ -204,7 +204,7 @@ def test_a_recipe_that_does_not_exist(
 ) -> None:
     """Bad usage exits with 2 and lists the recipes."""
     assert run(monkeypatch, "convert", tmp_path, "--recipe", "q9") == 2
-    assert "'exact', 'q8'" in capsys.readouterr().err
+    assert "must be one of exact, q8 but is 'q9'" in capsys.readouterr().err
 
 
 def test_a_bar_in_a_terminal(source: Path, tmp_path: Path) -> None:

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from gptoss_mlx import store
-from gptoss_mlx.cli.first_model import choose_model
+from gptoss_mlx.cli.first_model import Choice, choose_model
 from gptoss_mlx.device import Machine
+from gptoss_mlx.errors import DownloadError
 from gptoss_mlx.store import StoredModel
 
 GB = 1_000_000_000
@@ -20,20 +21,20 @@ def empty_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GPTOSS_MLX_HOME", str(tmp_path))
 
 
-def answer(patch: pytest.MonkeyPatch, yes: bool) -> list[str]:
-    """Answer the question so; return where questions are noted."""
+def answer(patch: pytest.MonkeyPatch, typed: str | bool) -> list[str]:
+    """Type this at the question; return where questions are noted."""
     asked: list[str] = []
 
-    def confirm(question: str, **options: object) -> bool:
-        assert options == {"default": False, "err": True}
+    def prompt(question: str, **options: object) -> str:
+        assert options == {"default": "", "show_default": False, "err": True}
         asked.append(question)
-        return yes
+        return typed if isinstance(typed, str) else "y" if typed else ""
 
-    patch.setattr("typer.confirm", confirm)
+    patch.setattr("typer.prompt", prompt)
     return asked
 
 
-def never(model: str, recipe: str) -> Path:
+def never(model: str, recipe: str, *, patience_s: float) -> Path:
     """What downloads where nothing is to be downloaded."""
     raise AssertionError
 
@@ -44,8 +45,8 @@ def test_a_user_without_a_model_is_offered_one(
     """What fits is said on stderr; no is the default, and opens the demo model."""
     asked = answer(monkeypatch, False)
 
-    assert choose_model(MACHINE, never, may_offer=True) == "demo"
-    assert asked == ["Download gpt-oss-20b now (13.8 GB)?"]
+    assert choose_model(MACHINE, never, may_offer=True).model == "demo"
+    assert asked == ["Download gpt-oss-20b now (13.8 GB)? [y/N]"]
     told = capsys.readouterr()
     assert told.out == ""
     assert "gpt-oss-120b needs" in told.err
@@ -57,12 +58,28 @@ def test_yes_downloads_and_opens_it(monkeypatch: pytest.MonkeyPatch) -> None:
     answer(monkeypatch, True)
     wanted: list[tuple[str, str]] = []
 
-    def download(model: str, recipe: str) -> Path:
+    def download(model: str, recipe: str, *, patience_s: float) -> Path:
         wanted.append((model, recipe))
         return Path("folder")
 
-    assert choose_model(MACHINE, download, may_offer=True) == Path("folder")
+    assert choose_model(MACHINE, download, may_offer=True).model == Path("folder")
     assert wanted == [("20b", "q8")]
+
+
+def test_a_download_that_fails_opens_the_demo_model(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line says why, and what goes on; nobody waits over 5 s for the Hub."""
+    answer(monkeypatch, True)
+
+    def download(model: str, recipe: str, *, patience_s: float) -> Path:
+        assert patience_s < 5
+        raise DownloadError("There is no network.", hint="Run it again: gptoss-mlx x")
+
+    assert choose_model(MACHINE, download, may_offer=True).model == "demo"
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "There is no network. Run it again: gptoss-mlx x. The demo model answers meanwhile."
+    )
 
 
 def test_where_neither_fits_nothing_is_asked(
@@ -71,7 +88,7 @@ def test_where_neither_fits_nothing_is_asked(
     """The numbers are said all the same."""
     asked = answer(monkeypatch, True)
 
-    assert choose_model(SMALL, never, may_offer=True) == "demo"
+    assert choose_model(SMALL, never, may_offer=True).model == "demo"
     assert asked == []
     assert capsys.readouterr().err.count("does not fit") == 2
 
@@ -82,7 +99,7 @@ def test_without_a_terminal_or_a_network_nothing_is_offered(
     """The demo model opens, and stderr says why, and how to get another."""
     asked = answer(monkeypatch, True)
 
-    assert choose_model(MACHINE, never, may_offer=False) == "demo"
+    assert choose_model(MACHINE, never, may_offer=False).model == "demo"
     assert asked == []
     assert capsys.readouterr().err == (
         "No gpt-oss model is here yet: gptoss-mlx download 20b. "
@@ -104,7 +121,7 @@ def test_a_model_that_is_here_is_opened(
     monkeypatch.setattr(store, "models", models)
     asked = answer(monkeypatch, True)
 
-    assert choose_model(MACHINE, never, may_offer=True) == Path("there")
+    assert choose_model(MACHINE, never, may_offer=True).model == Path("there")
     assert asked == []
     assert capsys.readouterr().err == ""
     assert listed == ["once"]
@@ -116,8 +133,61 @@ def test_a_mac_of_16_gb_is_told_how_20b_fits(
     """By a limit that leaves macOS enough; 120b does not fit, whatever the limit."""
     mac = Machine("Apple M2", "gpu", "bfloat16", 16 << 30, 11_453_251_584)
 
-    assert choose_model(mac, never, may_offer=True) == "demo"
+    assert choose_model(mac, never, may_offer=True).model == "demo"
     lines = capsys.readouterr().err.splitlines()
     assert lines[1].startswith("gpt-oss-120b needs")
     assert lines[1].endswith("it does not fit.")
     assert lines[2].endswith("sudo sysctl iogpu.wired_limit_mb=13300")
+
+
+def test_a_question_typed_at_the_offer_is_the_question(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The demo model answers it; nobody has said no."""
+    asked = answer(monkeypatch, " What is gpt-oss?")
+
+    assert choose_model(MACHINE, never, may_offer=True) == Choice(
+        "demo", question="What is gpt-oss?"
+    )
+    choose_model(MACHINE, never, may_offer=True)
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize("typed", ["", "n", "No", "NO."])
+def test_a_no_is_remembered(
+    typed: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    """And it is said how to be asked again, and what downloads without a question."""
+    asked = answer(monkeypatch, typed)
+    assert choose_model(MACHINE, never, may_offer=True) == Choice("demo")
+    (file,) = tmp_path.iterdir()
+    told = capsys.readouterr().err
+    assert f"To be asked again, remove {file}." in told
+    assert "gptoss-mlx download 20b" in told
+    assert choose_model(MACHINE, never, may_offer=True) == Choice("demo")
+    assert len(asked) == 1
+    assert "gptoss-mlx download 20b" in capsys.readouterr().err
+
+    file.unlink()
+    choose_model(MACHINE, never, may_offer=True)
+
+    assert len(asked) == 2
+
+
+def test_a_no_that_cannot_be_remembered_is_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The demo model opens all the same."""
+    answer(monkeypatch, "n")
+    (tmp_path / "no-download-offer").mkdir()
+    monkeypatch.setattr(Path, "touch", _refuse)
+
+    assert choose_model(MACHINE, never, may_offer=True) == Choice("demo")
+    assert "You will be asked again: " in capsys.readouterr().err
+
+
+def _refuse(path: Path) -> None:
+    raise PermissionError(13, "Permission denied")

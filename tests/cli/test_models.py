@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import sys
 from pathlib import Path
@@ -81,9 +82,69 @@ def test_an_empty_store(
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err == (
-        f"No models in {tmp_path / 'models'} yet.\n"
-        "Hint: Download one: gptoss-mlx download 20b\n"
+        f"There are no models in {tmp_path / 'models'} yet.\n"
+        "Hint: gptoss-mlx download 20b\n"
     )
 
     assert run(monkeypatch, "--json") == 0
     assert json.loads(capsys.readouterr().out) == []
+
+
+def test_a_model_is_removed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whole, unfinished and broken ones alike; the others stay."""
+    for name in ("tiny-q8", "x.partial"):
+        assert run(monkeypatch, "rm", "-y", name) == 0
+        assert capsys.readouterr().err == f"Removed {folder / name}\n"
+
+    assert [path.name for path in folder.iterdir()] == ["a\x1b[2J"]
+
+
+def test_a_model_is_not_removed_unasked(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a terminal nobody can be asked; the hint is the command that removes it."""
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+
+    assert run(monkeypatch, "rm", "tiny") == 1
+    assert capsys.readouterr().err == (
+        "Error: tiny-q8 is not removed unasked.\nHint: gptoss-mlx models rm --yes tiny-q8\n"
+    )
+    assert (folder / "tiny-q8").is_dir()
+
+
+def test_a_name_of_several_models_removes_none(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The hint lists them."""
+    (folder / "tiny-exact").mkdir()
+
+    assert run(monkeypatch, "rm", "-y", "tiny") == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith("Error: 'tiny' stands for 2 models in ")
+    assert captured.err.endswith("Hint: Name one: tiny-exact, tiny-q8\n")
+
+
+@pytest.mark.parametrize("name", ["..", ".", "/", "nothing", ""])
+def test_what_is_no_model_of_the_store_is_not_removed(
+    name: str,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """No path leads out of the store."""
+    assert run(monkeypatch, "rm", "-y", name) == 1
+    assert "is not a model in" in capsys.readouterr().err
+    assert len(list(folder.iterdir())) == 3
+
+
+def test_of_a_model_that_is_a_link_the_link_is_removed(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it points to stays."""
+    (folder / "linked").symlink_to(tmp_path / "tiny")
+
+    assert run(monkeypatch, "rm", "-y", "linked") == 0
+    assert (tmp_path / "tiny" / "config.json").exists()
+    assert not (folder / "linked").exists()

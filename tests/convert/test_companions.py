@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tiny_checkpoint import write_tiny_checkpoint
 from gptoss_mlx.convert.companions import COPIED
 from gptoss_mlx.convert.pipeline import convert_checkpoint
 from gptoss_mlx.convert.tokenizer_files import TOKENIZER_JSON_SHA256
+from gptoss_mlx.errors import ConvertError, StorageError, WrongFileError
 
 
 @pytest.mark.parametrize("layout", [".", "original"])
@@ -139,3 +141,87 @@ def test_small_tokenizer_files_of_the_source_are_kept(tmp_path: Path) -> None:
 
     assert (tmp_path / "out" / "tokenizer_config.json").read_text() == "mine"
     assert (tmp_path / "out" / "tokenizer.json").exists()
+
+
+@pytest.fixture
+def stranger(source: Path, tmp_path: Path) -> Path:
+    """A source that somebody else made, as the Hub's cache has it, in ``models--a--b``."""
+    folder = tmp_path / "models--a--b" / "snapshots" / ("0" * 40)
+    folder.parent.mkdir(parents=True)
+    (tmp_path / "models--a--b" / "blobs").mkdir()
+    (tmp_path / "mine").write_text("my private key")
+    shutil.copytree(source, folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", COPIED)
+@pytest.mark.parametrize(
+    "where", ["mine", "models--a--b/mine", "models--a--b/snapshots/mine"]
+)
+def test_a_link_out_of_the_source_is_not_followed(
+    stranger: Path, tmp_path: Path, name: str, where: str
+) -> None:
+    """What it points to would be in a folder that is made to be shared."""
+    (tmp_path / where).write_text("my private key")
+    (stranger / name).symlink_to(tmp_path / where)
+
+    with pytest.raises(ConvertError) as caught:
+        convert_checkpoint(stranger, tmp_path / "out")
+    assert str(caught.value) == (
+        f"{stranger / name} must lie in the source but is a link to {tmp_path / where}."
+    )
+    assert not any(tmp_path.glob("out*"))
+
+
+@pytest.mark.parametrize("layout", [".", "original"])
+def test_links_of_the_hubs_cache_and_of_the_source_are_followed(
+    stranger: Path, tmp_path: Path, layout: str
+) -> None:
+    """The cache keeps every file in ``blobs``."""
+    blob = tmp_path / "models--a--b" / "blobs" / "f00"
+    blob.write_text("the Hub's")
+    (stranger / "LICENSE").symlink_to("../../blobs/f00")
+    (stranger / "USAGE_POLICY").symlink_to("LICENSE")
+    (tmp_path / "link").symlink_to(stranger)
+    convert_checkpoint(tmp_path / "link" / layout, tmp_path / "out")
+
+    assert (tmp_path / "out" / "LICENSE").read_text() == "the Hub's"
+    assert (tmp_path / "out" / "USAGE_POLICY").read_text() == "the Hub's"
+
+
+def make_large(path: Path) -> None:
+    """Make a file of 8 GB that takes no room."""
+    path.touch()
+    os.truncate(path, 8 << 30)
+
+
+@pytest.mark.parametrize("name", COPIED)
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, make_large])
+def test_a_small_file_that_is_none(
+    stranger: Path, tmp_path: Path, name: str, make: Callable[[Path], None]
+) -> None:
+    """It is refused at once: a pipe would block, and 8 GB would fill the memory."""
+    make(stranger / name)
+
+    with pytest.raises(WrongFileError, match=name):
+        convert_checkpoint(stranger, tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["LICENSE", "tokenizer.json"])
+def test_a_pointer_of_git_lfs_is_no_companion(
+    stranger: Path, tmp_path: Path, name: str
+) -> None:
+    """As for the shards, the hint fetches the file."""
+    (stranger / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0")
+
+    with pytest.raises(WrongFileError, match="Git LFS") as caught:
+        convert_checkpoint(stranger, tmp_path / "out")
+    assert caught.value.hint == "Fetch the file itself: git lfs pull"
+
+
+def test_a_link_that_points_to_itself(stranger: Path, tmp_path: Path) -> None:
+    """The operating system's words, by name."""
+    (stranger / "LICENSE").symlink_to("LICENSE")
+
+    with pytest.raises(StorageError, match="LICENSE: Too many levels of symbolic links"):
+        convert_checkpoint(stranger, tmp_path / "out")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -128,14 +129,48 @@ def test_what_a_model_does_not_say_is_one(tmp_path: Path, content: Any) -> None:
     assert read_sampling_defaults(tmp_path) == Sampling(1.0, 1.0, 0, 0.0, 1.0, seed=None)
 
 
-@pytest.mark.parametrize("value", ["hot", -1, None, [1]])
+@pytest.mark.parametrize(
+    "key",
+    ["do_sample", "temperature", "top_p", "top_k", "min_p", "repetition_penalty"],
+)
+def test_null_in_a_model_s_folder_is_as_good_as_absent(tmp_path: Path, key: str) -> None:
+    """Transformers writes null for what is not set."""
+    (tmp_path / "generation_config.json").write_text(json.dumps({key: None}))
+
+    assert read_sampling_defaults(tmp_path) == Sampling()
+
+
+@pytest.mark.parametrize("number", [10**39, pytest.param(10**400, id="10^400"), 1e39])
+def test_numbers_that_float32_cannot_hold_are_refused(number: float) -> None:
+    """MLX cannot divide by them, and the message stays short."""
+    with pytest.raises(ValueError, match=r"temperature must be 0 or more but") as caught:
+        Sampling(temperature=number)
+    assert len(str(caught.value)) < 160
+    with pytest.raises(ValueError, match=r"repetition_penalty must be"):
+        Sampling(repetition_penalty=number)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir])
+def test_sampling_defaults_that_are_no_file_are_refused(tmp_path: Path, make: Any) -> None:
+    """A pipe would block."""
+    make(tmp_path / "generation_config.json")
+
+    with pytest.raises(ConfigError, match=r"generation_config.json: must be a file"):
+        read_sampling_defaults(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "value", ["hot", -1, [1], 10**39, pytest.param(10**4_000, id="10^4000")]
+)
 def test_wrong_numbers_in_a_model_s_folder_are_refused(tmp_path: Path, value: Any) -> None:
     """The error names the file and what it found."""
     path = tmp_path / "generation_config.json"
     path.write_text(json.dumps({"temperature": value}))
 
-    with pytest.raises(ConfigError, match=r"generation_config.json: temperature must"):
+    with pytest.raises(ConfigError, match=r"g.json: temperature must be a num") as caught:
         read_sampling_defaults(tmp_path)
+    assert caught.value.hint == f"Correct temperature there, or remove it: {path}"
+    assert len(str(caught.value)) < len(str(path)) + 150
 
 
 FILTERS = [

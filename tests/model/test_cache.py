@@ -11,7 +11,7 @@ from golden import Case, prefill_logits, tokens_of
 
 from gptoss_mlx import load_model
 from gptoss_mlx.errors import CacheError
-from gptoss_mlx.model.cache import FullCache, SlidingCache
+from gptoss_mlx.model.cache import STEP_TOKENS, FullCache, SlidingCache
 from gptoss_mlx.model.transformer import Model
 
 BOUND = 1e-4
@@ -121,6 +121,28 @@ def test_a_sliding_cache_can_always_rewind_its_slack(length: int) -> None:
     cache.rewind(8)
     fetched, _ = cache.update_and_fetch(keys(-1), keys(-1))
     assert fetched.flatten().tolist() == [*range(length - 23, length - 8), -1]
+
+
+def test_a_sliding_cache_of_any_window_grows_with_what_it_holds() -> None:
+    """The window is a number in a file, and 16 million tokens would be 16 GB."""
+    wide = SlidingCache(1 << 24)
+    for L in (12, 1, 300, 3_000):
+        wide.update_and_fetch(mx.zeros((1, 1, L, 2)), mx.zeros((1, 1, L, 2)))
+        room = wide.state[0].shape[2]
+
+        assert room <= wide.offset * 9 / 8 + 2 * STEP_TOKENS
+        assert wide.nbytes_for(wide.offset, token_bytes=1) >= room
+    wide.restore(wide.window_at(wide.offset - 1))
+    assert wide.state[0].shape[2] <= wide.offset * 9 / 8 + 2 * STEP_TOKENS
+
+
+def test_a_sliding_cache_of_the_released_window_is_allocated_once() -> None:
+    """As large as it will ever be, so that a step writes in place."""
+    cache = SlidingCache(128)
+    cache.update_and_fetch(keys(0), keys(0))
+
+    assert cache.state[0].shape[2] == 512
+    assert cache.nbytes_for(100_000, token_bytes=1) == 512
 
 
 def test_a_full_cache_grows_in_steps() -> None:

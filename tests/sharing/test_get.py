@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,10 +10,10 @@ from local_hub import Hub
 from tiny_checkpoint import write_tiny_checkpoint
 
 from gptoss_mlx.convert.verify import verify_checkpoint
-from gptoss_mlx.errors import ConvertError, DownloadError, UnsupportedModelError
+from gptoss_mlx.errors import ConvertError, UnsupportedModelError
 from gptoss_mlx.model.loading import load_model
-from gptoss_mlx.sharing.download import Progress
 from gptoss_mlx.sharing.get import get_model
+from gptoss_mlx.sharing.transfer import Progress
 
 
 @pytest.fixture
@@ -25,7 +24,7 @@ def hub(local_hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
     write_tiny_checkpoint(released)
     for path in released.rglob("*"):
         if path.is_file():
-            local_hub.files[str(path.relative_to(released))] = path.read_bytes()
+            local_hub.files[path.relative_to(released).as_posix()] = path.read_bytes()
     return local_hub
 
 
@@ -48,9 +47,9 @@ def test_a_model_is_downloaded_checked_and_converted(hub: Hub, tmp_path: Path) -
     report = verify_checkpoint(folder, snapshot)
     assert report.identical == report.tensors > 0
     assert load_model(folder)(mx.array([[1, 2, 3]])).shape[:2] == (1, 3)
-    assert list(steps) == ["Checking", "Converting"]
+    assert list(steps) == ["Downloading", "Checking", "Converting"]
     assert all(heard[-1][0] == heard[-1][1] > 0 for heard in steps.values())
-    assert said[0] == "Downloading openai/gpt-oss-tiny, 0.0 GB."
+    assert said[0].startswith("Downloading openai/gpt-oss-tiny, ")
     assert said[-1] == f"The download itself may go: {snapshot.parents[1]}"
 
 
@@ -74,33 +73,19 @@ def test_a_download_keeps_the_machine_awake(
     monkeypatch.setattr("gptoss_mlx.sharing.get.awake", awake)
     get_model(hub.release(), step=step, endpoint=hub.address)
 
-    assert heard == ["awake, 0 files", "Checking", "Converting", "asleep"]
+    assert heard == ["awake, 0 files", "Downloading", "Checking", "Converting", "asleep"]
 
 
 def test_a_model_that_is_here_is_left_as_it_is(hub: Hub) -> None:
     """The second time nothing is asked for, and that is said."""
     folder = get_model(hub.release(), endpoint=hub.address)
-    hub.asked.clear()
+    hub.requests.clear()
     said: list[str] = []
 
     assert folder.name == "gpt-oss-tiny-q8"
     assert get_model(hub.release(), say=said.append, endpoint=hub.address) == folder
     assert hub.asked == []
     assert said == ["It is here already."]
-
-
-def test_a_shard_that_is_not_the_released_one_is_not_converted(
-    hub: Hub, tmp_path: Path
-) -> None:
-    """Nothing is in the store."""
-    release = hub.release()
-    name = next(iter(release.shards))
-    hub.files[name] = hub.files[name][:-1] + b"\0"
-    assert hashlib.sha256(hub.files[name]).hexdigest() != release.shards[name][1]
-
-    with pytest.raises(DownloadError, match="must have sha256"):
-        get_model(release, endpoint=hub.address)
-    assert not (tmp_path / "home").exists()
 
 
 def test_what_cannot_be_had_is_refused_before_anything_is_fetched(hub: Hub) -> None:

@@ -1,0 +1,225 @@
+"""Formulas in LaTeX, as Unicode where nothing is lost by it.
+
+The packages that do this drop what they do not know, or confuse what a script or a
+fraction takes in: ``{a+b}^2`` is not ``a+b²``.
+"""
+
+from __future__ import annotations
+
+import re
+
+from gptoss_mlx.chat.formula_symbols import (
+    ACCENTS,
+    BLACKBOARD,
+    FRACTIONS,
+    FUNCTIONS,
+    SPACES,
+    SUBSCRIPTS,
+    SUPERSCRIPTS,
+    SYMBOLS,
+)
+
+__all__ = ["is_formula", "unicode_formula"]
+
+# Longer ones are easier to read as they were written.
+MAX_CHARACTERS = 300
+MAX_DEPTH = 8
+
+_TOKEN = re.compile(r"\\[A-Za-z]+|\\.|\s+|.", re.DOTALL)
+_COMMAND = re.compile(r"\\(?:text|mathrm|operatorname)\{[^{}]*\}|\\[A-Za-z]+")
+_WORDS = re.compile(r"[A-Za-z]{4,}|[A-Za-z]{2,}\s+[A-Za-z]{2,}")
+# What a sum of money has none of, nor a variable of a shell.
+_MATHS = re.compile(r"[\\^_=+*<>()]|^[A-Za-z]{1,3}'*$")
+_PLAIN = frozenset("+-=<>()[]|/.,;:!?'*%≤≥≠→←×·−±∞∈∑∫√π°′")
+_ATOM = re.compile(r"\w[\u0300-\u036f\u20d7₀-₉⁰-⁹]*|\d+(\.\d+)?")
+
+
+class _CannotConvertError(Exception):
+    """Something has no Unicode form, or none that means the same."""
+
+
+def is_formula(source: str) -> bool:
+    """Tell whether what stands between two single dollar signs is a formula.
+
+    Dollar signs are money too, and names in a shell.
+    """
+    return bool(_MATHS.search(source)) and "\n\n" not in source
+
+
+def unicode_formula(source: str) -> str | None:
+    """Write a formula without LaTeX, or return None where that would lose something.
+
+    Args:
+        source: What stands between the delimiters.
+    """
+    if len(source) > MAX_CHARACTERS:
+        return None
+    # A word in a formula has \\text before it: this one may be no formula.
+    if _WORDS.search(
+        re.sub(r"\\(?:text|mathrm|operatorname)\{[^{}]*\}|\\[A-Za-z]+", "", source)
+    ):
+        return None
+    try:
+        return _Reader(source).all().strip() or None
+    except _CannotConvertError:
+        return None
+
+
+class _Reader:
+    """Reads a formula from left to right."""
+
+    def __init__(self, source: str) -> None:
+        self._tokens = _TOKEN.findall(source)
+        self._at = 0
+        self._depth = 0
+
+    def all(self) -> str:
+        text = self._until(None)
+        # A script on nothing, or a space that would have been one.
+        return re.sub(r"\s+", " ", text)
+
+    def _peek(self) -> str | None:
+        return self._tokens[self._at] if self._at < len(self._tokens) else None
+
+    def _take(self) -> str:
+        token = self._peek()
+        if token is None:
+            raise _CannotConvertError
+        self._at += 1
+        return token
+
+    def _skip_space(self) -> None:
+        while (token := self._peek()) is not None and token.isspace():
+            self._at += 1
+
+    def _until(self, end: str | None) -> str:
+        text = ""
+        while (token := self._peek()) != end:
+            self._at += 1
+            if token is None:
+                raise _CannotConvertError
+            text = self._next(token, text)
+        self._at += 1
+        return text
+
+    def _next(self, token: str, text: str) -> str:
+        """Return ``text`` with what ``token`` begins."""
+        if token.isspace():
+            return f"{text} "
+        if token == "{":  # noqa: S105
+            group = self._group()
+            if self._peek() in ("^", "_") and len(group) > 1:
+                raise _CannotConvertError
+            return text + group
+        if token in ("^", "_"):
+            return text + self._script(token, text)
+        if token in SPACES:
+            return text + SPACES[token]
+        if token in SYMBOLS:
+            return text + self._symbol(SYMBOLS[token], text)
+        if token in FUNCTIONS:
+            return f"{text}{' ' if text[-1:].isalnum() else ''}{token[1:]}{self._gap()}"
+        if token in ACCENTS:
+            return text + self._argument(exactly=1) + ACCENTS[token]
+        if token == r"\mathbb":  # noqa: S105
+            return text + _mapped(self._argument(exactly=1), BLACKBOARD)
+        if token in (r"\text", r"\mathrm", r"\operatorname"):
+            return text + self._words()
+        if token == r"\sqrt":  # noqa: S105
+            return text + self._root()
+        if token in (r"\frac", r"\tfrac", r"\dfrac"):
+            return text + self._fraction(text)
+        if token in (r"\left", r"\right"):
+            return text + self._delimiter()
+        if len(token) == 1 and (token.isalnum() or token in _PLAIN):
+            return text + token
+        raise _CannotConvertError
+
+    def _group(self) -> str:
+        """Read up to the brace that closes."""
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise _CannotConvertError
+        group = self._until("}")
+        self._depth -= 1
+        return group
+
+    def _argument(self, *, exactly: int | None = None) -> str:
+        self._skip_space()
+        token = self._take()
+        text = self._group().strip() if token == "{" else self._next(token, "")  # noqa: S105
+        if not text or (exactly is not None and len(text) != exactly):
+            raise _CannotConvertError
+        return text
+
+    def _symbol(self, symbol: str, text: str) -> str:
+        # TeX takes the space after a name for its end.
+        if text and not text.endswith(" "):
+            self._skip_space()
+        return symbol
+
+    def _gap(self) -> str:
+        """A space between a function's name and what it is of, unless something else is."""
+        token = self._peek()
+        return " " if token is not None and (token.isalnum() or token[0] == "\\") else ""
+
+    def _script(self, token: str, text: str) -> str:
+        if not text.strip() or text.endswith(" "):
+            raise _CannotConvertError
+        argument = self._argument().replace(" ", "")
+        table = SUPERSCRIPTS if token == "^" else SUBSCRIPTS  # noqa: S105
+        return _mapped(argument, table)
+
+    def _words(self) -> str:
+        """Read text, in which LaTeX is spelled out."""
+        if self._take() != "{":
+            raise _CannotConvertError
+        words = ""
+        while (token := self._take()) != "}":
+            if token[0] in "\\{$":
+                raise _CannotConvertError
+            words += token
+        if self._peek() in ("^", "_"):
+            raise _CannotConvertError
+        return words
+
+    def _root(self) -> str:
+        sign = "√"
+        if self._peek() == "[":
+            self._at += 1
+            sign = {"3": "∛", "4": "∜"}.get(self._take(), "")
+            if not sign or self._take() != "]":
+                raise _CannotConvertError
+        argument = self._argument()
+        return f"{sign}{_in_brackets(argument)}"
+
+    def _fraction(self, text: str) -> str:
+        above, below = self._argument(), self._argument()
+        one = FRACTIONS.get(f"{above}/{below}")
+        if one is not None and not text[-1:].isdigit() and self._peek() not in ("^", "_"):
+            return one
+        after = self._peek() or " "
+        # Next to another factor it would be read as another fraction.
+        if text[-1:].isalnum() or after in ("^", "_", "{", "(") or after.isalnum():
+            raise _CannotConvertError
+        if after[0] == "\\" and SYMBOLS.get(after, "x").isalpha():
+            raise _CannotConvertError
+        return f"{_in_brackets(above)}/{_in_brackets(below)}"
+
+    def _delimiter(self) -> str:
+        token = self._take()
+        if token not in ("(", ")", "[", "]", "|", r"\{", r"\}", "/"):
+            raise _CannotConvertError
+        if self._peek() in ("^", "_") and token == "|":  # noqa: S105
+            raise _CannotConvertError
+        return token[-1]
+
+
+def _mapped(text: str, table: dict[str, str]) -> str:
+    if not text or any(character not in table for character in text):
+        raise _CannotConvertError
+    return "".join(table[character] for character in text)
+
+
+def _in_brackets(text: str) -> str:
+    return text if _ATOM.fullmatch(text) else f"({text})"

@@ -1,0 +1,140 @@
+"""Usage errors in our own words: what was typed, what is right, and the next command."""
+
+from __future__ import annotations
+
+import difflib
+import shlex
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import typer
+
+__all__ = ["UsageError", "UsageMessage", "usage_message"]
+
+# Typer keeps its copy of Click to itself, and gives this way to the class of all of them.
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+# What other programs call it, and our command; {rest} is what the user typed after it.
+ELSEWHERE = {
+    "run": "gptoss-mlx chat {rest}",
+    "start": "gptoss-mlx chat {rest}",
+    "generate": "gptoss-mlx ask {rest}",
+    "prompt": "gptoss-mlx ask {rest}",
+    "pull": "gptoss-mlx download {rest}",
+    "get": "gptoss-mlx download {rest}",
+    "fetch": "gptoss-mlx download {rest}",
+    "install": "gptoss-mlx download {rest}",
+    "list": "gptoss-mlx models",
+    "ls": "gptoss-mlx models",
+    "ps": "gptoss-mlx models",
+    "show": "gptoss-mlx models",
+    "rm": "gptoss-mlx models rm {rest}",
+    "remove": "gptoss-mlx models rm {rest}",
+    "delete": "gptoss-mlx models rm {rest}",
+    "quantize": "gptoss-mlx convert {rest}",
+    "check": "gptoss-mlx doctor",
+    "help": "gptoss-mlx {rest} --help",
+    "version": "gptoss-mlx --version",
+}
+NOT_YET = {"serve": "gptoss-mlx does not serve an API yet; ask --json is for scripts."}
+
+
+class UsageMessage(NamedTuple):
+    """What to tell the user.
+
+    Attributes:
+        message: What is wrong, with what was typed.
+        hint: The next command.
+    """
+
+    message: str
+    hint: str
+
+
+def usage_message(error: Exception, arguments: Sequence[str]) -> UsageMessage:
+    """Put a usage error of Typer's into words.
+
+    Args:
+        error: A ``UsageError``.
+        arguments: What was typed after the program's name.
+    """
+    context: Any = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "gptoss-mlx"
+    kind = type(error).__name__
+    if kind == "MissingParameter":
+        name = _name(error)
+        return UsageMessage(f"{command} needs {name}.", _example(context, command))
+    if kind == "BadParameter":
+        return UsageMessage(_bad_value(error), f"See {command} --help")
+    if kind == "NoSuchOption":
+        option = getattr(error, "option_name", "")
+        close = getattr(error, "possibilities", None) or _close(option, context)
+        hint = f"Did you mean {' or '.join(close)}?" if close else f"See {command} --help"
+        return UsageMessage(f"{command} has no option {option}.", hint)
+    text = getattr(error, "message", str(error))
+    if kind == "BadOptionUsage":
+        option = getattr(error, "option_name", "")
+        return UsageMessage(f"{option} needs a value.", f"See {command} --help")
+    if text.startswith("No such command"):
+        return _no_command(context, command, text.split("'")[1], arguments)
+    if text.startswith("Got unexpected extra"):
+        extra = text.partition("(s) (")[2].removesuffix(")")
+        message = f"{command} does not take {extra!r} as well."
+        return UsageMessage(message, _example(context, command))
+    return UsageMessage(text, f"See {command} --help")
+
+
+def _name(error: Exception) -> str:
+    parameter: Any = getattr(error, "param", None)
+    if parameter is None:
+        return str(getattr(error, "param_hint", None) or "another argument")
+    options = [name for name in parameter.opts if name.startswith("-")]
+    return str(options[0] if options else parameter.metavar or parameter.name.upper())
+
+
+def _bad_value(error: Exception) -> str:
+    """Say what a value must be. Typer checks by Pydantic, whose error has the value."""
+    text = str(getattr(error, "message", error)).rstrip(".")
+    reason = text.removeprefix("Value error, ").removeprefix("Input should be ")
+    reason = reason.partition(", unable to parse")[0]
+    cause: Any = error.__cause__ or error.__context__
+    value = None
+    if hasattr(cause, "errors"):
+        value = cause.errors()[0].get("input")
+    name = _name(error)
+    if " is not one of " in reason:
+        given, _, choices = reason.partition(" is not one of ")
+        return f"{name} must be one of {choices.replace(chr(39), '')} but is {given}."
+    if value is None or not text.startswith("Input should be "):
+        return f"{name}: {reason}."
+    return f"{name} must be {reason} but is {value!r}."
+
+
+def _close(option: str, context: Any) -> list[str]:
+    known = [] if context is None else [n for p in context.command.params for n in p.opts]
+    return difflib.get_close_matches(option, [n for n in known if n[:2] == "--"], n=2)
+
+
+def _no_command(
+    context: Any, command: str, typed: str, arguments: Sequence[str]
+) -> UsageMessage:
+    message = f"There is no command {typed!r}."
+    if context.parent is None and typed in NOT_YET:
+        return UsageMessage(message, NOT_YET[typed])
+    if context.parent is None and typed in ELSEWHERE:
+        rest = shlex.join(arguments[list(arguments).index(typed) + 1 :])
+        ours = " ".join(ELSEWHERE[typed].format(rest=rest).split())
+        return UsageMessage(message, ours)
+    known = context.command.list_commands(context)
+    if close := difflib.get_close_matches(typed, known, n=1):
+        return UsageMessage(message, f"Did you mean {command} {close[0]}?")
+    if context.parent is None and " " in typed.strip():
+        return UsageMessage(message, f"To ask it: gptoss-mlx ask {shlex.quote(typed)}")
+    return UsageMessage(message, f"See {command} --help")
+
+
+def _example(context: Any, command: str) -> str:
+    """Return the example that the command's help ends with."""
+    text = (context.command.help or "") if context is not None else ""
+    _, found, example = text.rpartition("Example:")
+    return " ".join(example.split()) if found else f"See {command} --help"

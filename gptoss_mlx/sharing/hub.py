@@ -1,0 +1,339 @@
+"""Ask the Hugging Face Hub for a file, by huggingface_hub's session, token and proxies.
+
+Whatever they or the Hub have to say becomes a ``DownloadError``, or ``Dropped`` where
+asking again may help.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NoReturn
+
+from gptoss_mlx.controls import escaped
+from gptoss_mlx.errors import DownloadError, GptOssError
+
+if TYPE_CHECKING:
+    import httpx2
+
+__all__ = ["Dropped", "Hub", "hub_cache_root"]
+
+MAX_REDIRECTS = 10
+MAX_PAUSE_S = 60.0
+
+_TRANSIENT = (408, 429, 500, 502, 503, 504)
+_PROXIES = ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY")
+_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)")
+
+
+class Dropped(Exception):  # noqa: N818 - heard by the transfer alone, and no user
+    """A connection ended too early, or the Hub has no time.
+
+    Attributes:
+        pause_s: How long the Hub wants to be left alone; None if it did not say.
+        contact: Whether there was a connection.
+    """
+
+    def __init__(
+        self, reason: str, *, pause_s: float | None = None, contact: bool = True
+    ) -> None:
+        super().__init__(reason)
+        self.pause_s = pause_s
+        self.contact = contact
+
+
+def hub_cache_root() -> str:
+    """Import huggingface_hub, and return the folder of its cache.
+
+    Raises:
+        DownloadError: It cannot be used as the environment sets it up.
+    """
+    # Read where huggingface_hub is imported: nobody is told more than what is fetched.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # On settings that concern no download here.
+            # The modules themselves: the package prints what it fails to import.
+            from huggingface_hub import constants
+    except Exception as error:
+        raise _refused("huggingface_hub cannot start", error) from error
+    if constants.HF_HUB_DOWNLOAD_TIMEOUT <= 0:
+        raise DownloadError(
+            "HF_HUB_DOWNLOAD_TIMEOUT must be a number of seconds above 0 "
+            f"but is {constants.HF_HUB_DOWNLOAD_TIMEOUT}.",
+            hint="Unset HF_HUB_DOWNLOAD_TIMEOUT, or correct it.",
+        )
+    return str(constants.HF_HUB_CACHE)
+
+
+class Hub:
+    """A release's repository on the Hub.
+
+    The session is opened by the first request, so that nothing is awaited before.
+    """
+
+    def __init__(
+        self, repository: str, revision: str, *, endpoint: str | None, command: str
+    ) -> None:
+        self._repository = repository
+        self._revision = revision
+        self._endpoint = endpoint
+        self._again = f"Run it again, and it goes on where it stopped: {command}"
+
+    @contextmanager
+    def request(
+        self, name: str, nbytes: int, start: int
+    ) -> Iterator[tuple[int, Iterator[bytes]]]:
+        """Ask for a file from byte ``start`` on.
+
+        Args:
+            name: Of the file.
+            nbytes: What the file must have.
+            start: Less than ``nbytes``.
+
+        Yields:
+            How many bytes to leave out, because the Hub sends them again, and the bytes in
+            pieces of 64 KiB or so. They may end early, or go on for too long.
+
+        Raises:
+            Dropped: Asking again may help.
+            DownloadError: It does not.
+        """
+        try:
+            with self._response(name, start) as response:
+                skip = self._check(response, name, nbytes, start)
+                yield skip, response.iter_raw()
+        except (Dropped, GptOssError):
+            raise
+        except Exception as error:
+            self._translate(error)
+
+    @contextmanager
+    def _response(self, name: str, start: int) -> Iterator[httpx2.Response]:
+        from huggingface_hub import constants
+        from huggingface_hub.file_download import hf_hub_url
+        from huggingface_hub.utils import get_session
+
+        try:
+            session = get_session()
+        except Exception as error:
+            raise _refused("A connection cannot be set up", error) from error
+        url = hf_hub_url(
+            self._repository, name, revision=self._revision, endpoint=self._endpoint
+        )
+        headers = {**self._headers(), "accept-encoding": "identity"}
+        if start:
+            headers["range"] = f"bytes={start}-"
+        request = session.build_request(
+            "GET", url, headers=headers, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT
+        )
+        for _ in range(MAX_REDIRECTS):
+            # Followed here, because httpx2 would read the whole text of a redirect. It
+            # takes the token out where the next request goes to another place.
+            response = session.send(request, stream=True, follow_redirects=False)
+            if response.next_request is None:
+                break
+            request = response.next_request
+            response.close()
+        else:
+            raise DownloadError(
+                f"{self._repository} must be reachable on the Hub but is not: "
+                f"more than {MAX_REDIRECTS} redirects.",
+                hint=self.place_hint(),
+            )
+        try:
+            yield response
+        finally:
+            response.close()
+
+    def _headers(self) -> dict[str, str]:
+        from huggingface_hub import constants
+        from huggingface_hub.utils import build_hf_headers
+
+        try:
+            headers = build_hf_headers(library_name="gptoss-mlx")
+        except Exception as error:
+            raise _refused("The request cannot be made", error) from error
+        # Not left to httpx2, whose message would show the token.
+        if not re.fullmatch(r"[!-~ ]*", headers.get("authorization", "")):
+            named = _set("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN") or [constants.HF_TOKEN_PATH]
+            raise DownloadError(
+                f"{named[0]} must be a token, in ASCII, but is not.",
+                hint=f"Unset or remove {named[0]}: gpt-oss needs no token.",
+            )
+        return headers
+
+    def _check(self, response: httpx2.Response, name: str, nbytes: int, start: int) -> int:
+        """Return how many bytes of the answer are here already.
+
+        Raises:
+            Dropped: The Hub has no time.
+            DownloadError: It is no answer to what was asked.
+        """
+        status = response.status_code
+        if status in _TRANSIENT:
+            pause = response.headers.get("retry-after", "")
+            raise Dropped(
+                f"the Hub answers with status {status}",
+                pause_s=min(float(pause), MAX_PAUSE_S)
+                if re.fullmatch(r"\d{1,9}", pause)
+                else None,
+            )
+        if status not in (200, 206):
+            self._raise_for_status(response, name)
+        if "html" in response.headers.get("content-type", "").lower():
+            self._wrong(response, name, "sends a web page", "A login page may do that.")
+        encoding = response.headers.get("content-encoding", "identity")
+        if encoding != "identity":
+            self._wrong(response, name, f"sends it encoded ({_short(encoding)})")
+        if status == 206:
+            sent = response.headers.get("content-range", "")
+            numbers = _CONTENT_RANGE.fullmatch(sent)
+            if (
+                numbers is None
+                or int(numbers[1]) != start
+                or not start <= int(numbers[2]) < nbytes
+                or numbers[3] not in (str(nbytes), "*")
+            ):
+                found = _short(sent) or "no range"
+                self._wrong(response, name, f"sends {found} for {start}- of {nbytes}")
+            return 0
+        length = response.headers.get("content-length")
+        if length is not None and length != str(nbytes):
+            self._wrong(response, name, f"sends {_short(length)} bytes for {nbytes:,}")
+        return start
+
+    def _wrong(
+        self, response: httpx2.Response, name: str, what: str, why: str = ""
+    ) -> NoReturn:
+        raise DownloadError(
+            f"{name} must be the released file, but {_short(response.url.host)} {what}.",
+            hint=" ".join(part for part in (why, self.place_hint()) if part),
+        )
+
+    def _raise_for_status(self, response: httpx2.Response, name: str) -> NoReturn:
+        status = response.status_code
+        said = _short(response.headers.get("x-error-message", ""))
+        message = (
+            f"{name} of {self._repository} must be on the Hub, but "
+            f"{_short(response.url.host)} answers with status {status}"
+            f"{f': {said}' if said else ''}."
+        )
+        hint = self.place_hint()
+        if status in (401, 403):
+            named = _set("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+            hint = (
+                f"The token in {named[0]} may have expired: unset it, gpt-oss needs none."
+                if named
+                else "A stored token may have expired (hf auth logout), or this Hub wants "
+                "one: set HF_TOKEN."
+            )
+        raise DownloadError(message, hint=hint)
+
+    def _translate(self, error: Exception) -> NoReturn:
+        """Raise what the error means."""
+        import httpx2
+        from huggingface_hub.errors import OfflineModeIsEnabled
+
+        unreachable = f"{self._repository} must be reachable on the Hub but is not"
+        if isinstance(error, OfflineModeIsEnabled):
+            named = _set("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE") or ["HF_HUB_OFFLINE"]
+            raise DownloadError(
+                f"{unreachable}: {named[0]} is set.",
+                hint=f"Unset {named[0]}, and run it again.",
+            ) from error
+        reason = _reason(error)
+        lasting = (httpx2.LocalProtocolError, httpx2.UnsupportedProtocol)
+        if isinstance(error, httpx2.TransportError) and not isinstance(error, lasting):
+            contact = not isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout)
+            if "CERTIFICATE_VERIFY_FAILED" in reason:
+                raise DownloadError(
+                    f"{unreachable}: {reason}.",
+                    hint="Check the clock, and set SSL_CERT_FILE to the certificates of "
+                    "a proxy that opens connections.",
+                ) from error
+            raise Dropped(reason, contact=contact) from error
+        raise _refused(unreachable, error, self._again) from error
+
+    def unreachable(self, reason: str) -> DownloadError:
+        """Return the error for a Hub that was not reached."""
+        through = _set_proxies() or (_set("HF_ENDPOINT") if not self._endpoint else [])
+        return DownloadError(
+            f"{self._repository} must be reachable on the Hub but is not: {reason}"
+            f"{f' ({_with_value(through[0])} is set)' if through else ''}.",
+            hint=self._again,
+        )
+
+    def place_hint(self) -> str:
+        """Return a hint for a Hub that sends something else."""
+        if os.environ.get("HF_ENDPOINT") and self._endpoint is None:
+            return "Unset HF_ENDPOINT, or set it to a mirror that has the release."
+        return self._again
+
+
+def _refused(what: str, error: Exception, hint: str | None = None) -> DownloadError:
+    """Return the error for a setting that huggingface_hub or httpx2 cannot use."""
+    names = _blamed(error)
+    if isinstance(error, ImportError) and "socks" in str(error):
+        hint = "Install what it needs, pip install socksio, or unset the variable."
+    elif names:
+        hint = f"Unset {names[0]}, or correct it."
+    by = f" with {', '.join(map(_with_value, names))}" if names else ""
+    return DownloadError(f"{what}{by}: {_reason(error)}.", hint=hint)
+
+
+def _blamed(error: Exception) -> list[str]:
+    """Return the environment variables that an error is about, as far as can be told."""
+    text = str(error)
+    names = [
+        name
+        for name, value in os.environ.items()
+        if name.upper().startswith(("HF_", "HUGGING", *_PROXIES))
+        and (
+            name in text
+            or (value and repr(value) in text)
+            or (isinstance(error, UnicodeError) and not value.isascii())
+        )
+    ]
+    if names:
+        return names
+    if isinstance(error, OSError):
+        named = _set(*_CERTIFICATES)
+        gone = [name for name in named if not os.path.exists(os.environ[name])]  # noqa: PTH110
+        return gone or named
+    if isinstance(error, ImportError | ValueError) or "URL" in repr(error):
+        return _set_proxies() or _set("HF_ENDPOINT")
+    return []
+
+
+def _with_value(name: str) -> str:
+    """Write a variable for a message, without what may hold a password."""
+    if name in (*_CERTIFICATES, "HF_ENDPOINT") or name.startswith("HF_HUB_"):
+        return f"{name}={_reason(ValueError(os.environ[name]))}"
+    return name
+
+
+def _set(*names: str) -> list[str]:
+    return [name for name in names if os.environ.get(name)]
+
+
+def _set_proxies() -> list[str]:
+    return _set(*_PROXIES, *(name.lower() for name in _PROXIES))
+
+
+def _reason(error: BaseException) -> str:
+    """Return what an error says in one line, without passwords."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[0] if lines else type(error).__name__
+    text = re.sub(r"//[^/@\s]*@", "//", text)
+    text = re.sub(r"Bearer [^\s'\"]+", "Bearer …", text)
+    return _short(text).rstrip(".")
+
+
+def _short(text: str) -> str:
+    text = escaped(text)
+    return text if len(text) <= 200 else f"{text[:199]}…"

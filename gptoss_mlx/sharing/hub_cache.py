@@ -1,0 +1,191 @@
+"""Where a release lies in the Hugging Face cache, shared with every program that uses it.
+
+    models--OWNER--NAME/blobs/SUM         a file; SUM is its sha256, or git's of a small one
+    models--OWNER--NAME/snapshots/REVISION/NAME -> ../../blobs/SUM
+    .locks/models--OWNER--NAME/SUM.lock
+
+Source: https://huggingface.co/docs/huggingface_hub/guides/manage-cache
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from gptoss_mlx.errors import DownloadError, storage_errors
+from gptoss_mlx.sharing.releases import Pin, Release
+
+__all__ = ["CachedRelease"]
+
+# The Hub takes no larger file without LFS, whose name for a file is its sha256.
+MAX_GIT_BYTES = 10 << 20
+CHUNK_BYTES = 1 << 20
+LOCK_WAIT_S = 1.0
+
+
+class CachedRelease:
+    """A release's files in the cache, whole or in part.
+
+    Attributes:
+        folder: Of the repository.
+        snapshot: The folder that has the files by their names.
+    """
+
+    def __init__(self, release: Release, root: str) -> None:
+        self._release = release
+        place = f"models--{release.repository.replace('/', '--')}"
+        self._root = Path(root)
+        self.folder = self._root / place
+        self.snapshot = self.folder / "snapshots" / release.revision
+        self._blobs = self.folder / "blobs"
+        self._locks = self._root / ".locks" / place
+
+    @contextmanager
+    def held(self, say: Callable[[str], None]) -> Iterator[None]:
+        """Make the folders, and keep other programs from fetching the same.
+
+        Raises:
+            DownloadError: Something else lies where the cache must be.
+            StorageError: The disk refuses.
+        """
+        for folder in (self._blobs, self.snapshot, self._locks):
+            with storage_errors(folder):
+                try:
+                    folder.mkdir(parents=True, exist_ok=True)
+                except OSError as error:
+                    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                        raise
+                    raise self._no_folder(error) from error
+        with ExitStack() as locks:
+            for name, pin in sorted(self._release.files.items()):
+                _lock(self._locks / f"{pin.sha256}.lock", name, locks, say)
+            yield
+
+    def _no_folder(self, error: OSError) -> DownloadError:
+        named = [name for name in ("HF_HUB_CACHE", "HF_HOME") if os.environ.get(name)]
+        by = f", where {named[0]} puts it," if named else ""
+        return DownloadError(
+            f"The Hugging Face cache must be a folder to write in, but {self._root}{by} is "
+            f"not: {error.strerror}.",
+            hint=f"Set {(named or ['HF_HOME'])[0]} to a folder of your own.",
+        )
+
+    def find(self, name: str) -> Path | None:
+        """Return a file that has the right size, if there is one."""
+        pin = self._release.files[name]
+        places = (self.snapshot / name, self._blobs / pin.sha256, self.partial(name))
+        for path in places:
+            with storage_errors(path):
+                if path.is_file() and path.stat().st_size == pin.nbytes:
+                    return path
+        return None
+
+    def partial(self, name: str) -> Path:
+        """Return where a file is put together; it grows from its beginning."""
+        return self._blobs / f"{self._release.files[name].sha256}.gptoss-mlx.incomplete"
+
+    def take_leftovers(self, name: str) -> None:
+        """Go on with the longest part that another program has left; remove the others.
+
+        Raises:
+            StorageError: The disk refuses.
+        """
+        pin, partial = self._release.files[name], self.partial(name)
+        with storage_errors(self._blobs):
+            for path in self._blobs.glob(f"{pin.sha256}*.incomplete"):
+                if path == partial:
+                    continue
+                have = partial.stat().st_size if partial.exists() else 0
+                if have < path.stat().st_size <= pin.nbytes and not _has_holes(path):
+                    path.replace(partial)
+                else:
+                    path.unlink()
+            if partial.exists() and partial.stat().st_size > pin.nbytes:
+                partial.unlink()
+
+    def is_right(self, path: Path, name: str, hear: Callable[[int], None]) -> bool:
+        """Tell whether a file has the sha256 of the release.
+
+        Args:
+            hear: Called with the bytes of each piece that was read.
+
+        Raises:
+            StorageError: It cannot be read.
+        """
+        digest = hashlib.sha256()
+        with storage_errors(path), path.open("rb", buffering=0) as file:
+            while chunk := file.read(CHUNK_BYTES):
+                digest.update(chunk)
+                hear(len(chunk))
+        return digest.hexdigest() == self._release.files[name].sha256
+
+    def keep(self, path: Path, name: str) -> None:
+        """Put a file that is right where every program finds it.
+
+        Raises:
+            StorageError: The disk refuses.
+        """
+        link = self.snapshot / name
+        if path == link:
+            return
+        pin = self._release.files[name]
+        with storage_errors(path):
+            blob = self._blobs / _blob_name(path, name, pin)
+            if path != blob:
+                path.replace(blob)
+            for leftover in self._blobs.glob(f"{blob.name}*.incomplete"):
+                leftover.unlink()
+            fresh = link.with_name(f".{link.name}.gptoss-mlx")
+            fresh.unlink(missing_ok=True)
+            try:
+                fresh.symlink_to(os.path.relpath(blob, link.parent))
+            except OSError:  # A disk without links: the file itself goes there.
+                blob.replace(link)
+            else:
+                fresh.replace(link)
+
+    def throw_away(self, path: Path) -> None:
+        """Remove a file that is not right, and what it links to in this cache.
+
+        Raises:
+            StorageError: The disk refuses.
+        """
+        with storage_errors(path):
+            if path.is_symlink():
+                target = path.parent / path.readlink()
+                if target.parent.resolve() == self._blobs.resolve():
+                    target.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+
+
+def _lock(path: Path, name: str, locks: ExitStack, say: Callable[[str], None]) -> None:
+    from huggingface_hub.utils import WeakFileLock
+
+    told = False
+    while True:
+        with storage_errors(path):
+            try:
+                locks.enter_context(WeakFileLock(path, timeout=LOCK_WAIT_S))
+                return
+            except TimeoutError:
+                if not told:
+                    say(f"Waiting for another program, which is downloading {name}.")
+                    told = True
+
+
+def _has_holes(path: Path) -> bool:
+    """Tell whether a file was not written from its beginning on."""
+    status = path.stat()
+    return status.st_blocks * 512 < status.st_size
+
+
+def _blob_name(path: Path, name: str, pin: Pin) -> str:
+    if name.endswith(".safetensors") or pin.nbytes > MAX_GIT_BYTES:
+        return pin.sha256
+    data = path.read_bytes()
+    header = f"blob {len(data)}\0".encode()
+    return hashlib.sha1(header + data, usedforsecurity=False).hexdigest()

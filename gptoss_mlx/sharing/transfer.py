@@ -1,0 +1,212 @@
+"""Fetch files by HTTP ranges: several at once, each going on where it stopped.
+
+Whatever hangs (a name, a connection, an answer) hangs in a daemon thread. The thread that
+called only waits for news, so that Ctrl-C ends it at once; what was written stays.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+from gptoss_mlx.errors import DownloadError, storage_errors
+from gptoss_mlx.sharing.hub import Dropped, Hub
+
+__all__ = ["Progress", "Wanted", "transfer"]
+
+Progress = Callable[[int, int], None]
+"""Called with the bytes done so far, and all there are."""
+
+CONNECTIONS = 4
+ATTEMPTS = 5
+"""Of which none brings ``WORTH_BYTES``."""
+WORTH_BYTES = 1 << 20
+FIRST_PAUSE_S = 1.0
+NEWS_S = 0.1
+QUIET_S = 300.0
+"""In which ``WORTH_BYTES`` must arrive."""
+FAREWELL_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A file to fetch.
+
+    Attributes:
+        nbytes: What it must have.
+        partial: Where it is put together. What is there already is its beginning.
+    """
+
+    name: str
+    nbytes: int
+    partial: Path
+
+    @property
+    def have(self) -> int:
+        """Bytes of it that are there."""
+        with storage_errors(self.partial):
+            return self.partial.stat().st_size if self.partial.exists() else 0
+
+
+def transfer(
+    hub: Hub,
+    files: Sequence[Wanted],
+    *,
+    progress: Progress,
+    say: Callable[[str], None],
+    patience_s: float,
+) -> None:
+    """Fetch files until each has its size; whether it is right is not known then.
+
+    Args:
+        progress: Hears the bytes of all files, those included that were here.
+        say: Told in a sentence what is tried again.
+        patience_s: How long the first answer may take.
+
+    Raises:
+        DownloadError: The Hub cannot be reached, or sends something else.
+        StorageError: The disk refuses; NoSpaceError where it is full.
+    """
+    crew = _Crew(hub, files)
+    total = sum(file.nbytes for file in files)
+    began = quiet_since = time.monotonic()
+    heard = 0
+    # Before anything arrives: the rate counts from here.
+    progress(sum(crew.have.values()), total)
+    try:
+        crew.start()
+        left = len(files)
+        while left:
+            progress(sum(crew.have.values()), total)
+            try:
+                news = crew.news.get(timeout=NEWS_S)
+            except Empty:
+                news = ""
+            if news is None:
+                left -= 1
+            elif isinstance(news, Exception):
+                raise news
+            elif news:
+                say(news)
+            now, received = time.monotonic(), sum(crew.received.values())
+            if not crew.contact.is_set() and now - began > patience_s:
+                raise hub.unreachable(f"no answer in {patience_s:.0f} s")
+            if received - heard >= WORTH_BYTES:
+                heard, quiet_since = received, now
+            elif now - quiet_since > QUIET_S:
+                raise hub.unreachable(
+                    f"{received - heard:,} bytes in the last {QUIET_S:.0f} s"
+                )
+        progress(total, total)
+    finally:
+        crew.dismiss()
+
+
+class _Crew:
+    """The threads, and what they tell.
+
+    Attributes:
+        news: None for each file that is whole, a sentence, or the error that ends it all.
+        have: Bytes of each file that are written.
+        received: Bytes of each file that came, also where they were here before.
+        contact: Set once the Hub has answered.
+    """
+
+    def __init__(self, hub: Hub, files: Sequence[Wanted]) -> None:
+        self._hub = hub
+        self._files = sorted(files, key=lambda file: file.nbytes)
+        self._left = iter(self._files)
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self.news: SimpleQueue[str | Exception | None] = SimpleQueue()
+        self.have = {file.name: file.have for file in files}
+        self.received = {file.name: 0 for file in files}
+        self.contact = threading.Event()
+
+    def start(self) -> None:
+        for _ in range(min(CONNECTIONS, len(self._files))):
+            thread = threading.Thread(target=self._work, daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def dismiss(self) -> None:
+        """Let no thread write any more; one that hangs is left to itself."""
+        self._stop.set()
+        until = time.monotonic() + FAREWELL_S
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+
+    def _work(self) -> None:
+        try:
+            while not self._stop.is_set():
+                with self._lock:
+                    file = next(self._left, None)
+                if file is None:
+                    return
+                if self._fetch(file):
+                    self.news.put(None)
+        except Exception as error:
+            self.news.put(error)
+
+    def _fetch(self, file: Wanted) -> bool:
+        """Tell whether the file is whole: not where all is to stop."""
+        failures = 0
+        while True:
+            before = self.received[file.name]
+            try:
+                return self._attempt(file)
+            except Dropped as dropped:
+                if not dropped.contact and not self.contact.is_set():
+                    raise self._hub.unreachable(str(dropped)) from dropped
+                if self.received[file.name] - before >= WORTH_BYTES:
+                    failures = 0
+                failures += 1
+                if failures == ATTEMPTS:
+                    raise self._hub.unreachable(str(dropped)) from dropped
+                pause = dropped.pause_s or FIRST_PAUSE_S * 2 ** (failures - 1)
+                self.news.put(f"{file.name}: {dropped}. Trying again in {pause:.0f} s.")
+                if self._stop.wait(pause):
+                    return False
+
+    def _attempt(self, file: Wanted) -> bool:
+        with storage_errors(file.partial):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+            descriptor = os.open(file.partial, flags, 0o666)
+        try:
+            have = os.fstat(descriptor).st_size
+            if have == file.nbytes:
+                return True
+            with self._hub.request(file.name, file.nbytes, have) as (skip, pieces):
+                self.contact.set()
+                for piece in pieces:
+                    if self._stop.is_set():
+                        return False
+                    self.received[file.name] += len(piece)
+                    new = piece[skip:]
+                    skip = max(0, skip - len(piece))
+                    have += len(new)
+                    if have > file.nbytes:
+                        raise DownloadError(
+                            f"{file.name} must have {file.nbytes:,} bytes, "
+                            "but the Hub sends more.",
+                            hint=self._hub.place_hint(),
+                        )
+                    with storage_errors(file.partial):
+                        _write(descriptor, new)
+                    self.have[file.name] = have
+            if have < file.nbytes:
+                raise Dropped(f"the connection ended {file.nbytes - have:,} bytes early")
+            return True
+        finally:
+            os.close(descriptor)
+
+
+def _write(descriptor: int, piece: bytes) -> None:
+    while piece:
+        piece = piece[os.write(descriptor, piece) :]

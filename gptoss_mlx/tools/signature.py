@@ -1,0 +1,98 @@
+"""A plain Python function as a tool: its schema from its signature and its docstring."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+from gptoss_mlx.harmony.messages import ToolDescription
+from gptoss_mlx.tools.tool import Tool
+
+if TYPE_CHECKING:
+    from gptoss_mlx.tools.functions import Function
+
+__all__ = ["ToolLike", "function_from", "read_tools"]
+
+ToolLike: TypeAlias = "Tool | Function | Callable[..., object]"
+"""What may stand in ``tools``."""
+
+
+def read_tools(tools: Sequence[ToolLike]) -> tuple[Tool, ...]:
+    """Put every function under one ``functions`` tool; leave other tools as they are.
+
+    Raises:
+        ValueError: Something is not a tool; or see ``function_from`` and ``Functions``.
+    """
+    if not isinstance(tools, Sequence):
+        raise ValueError(f"[tools] tools must be a list of tools but got {tools!r}.")
+    others = [tool for tool in tools if isinstance(tool, Tool)]
+    if len(others) == len(tools):
+        return tuple(others)
+    # Imported here: a conversation without functions has no need of JSON Schema.
+    from gptoss_mlx.tools.functions import Function, Functions
+
+    functions = [
+        tool if isinstance(tool, Function) else function_from(tool)
+        for tool in tools
+        if not isinstance(tool, Tool)
+    ]
+    given = [tool for tool in others if isinstance(tool, Functions)]
+    kept = [tool for tool in others if not isinstance(tool, Functions)]
+    return (*kept, Functions([*(f for tool in given for f in tool.functions), *functions]))
+
+
+def function_from(function: Callable[..., object]) -> Function:
+    """Describe a Python function to the model.
+
+    Args:
+        function: Its name is the tool's. Its type hints make the schema, as Pydantic reads
+            them; arguments arrive in those types. Its docstring is the description; what an
+            ``Args:`` section says of an argument (Google, NumPy and Sphinx style) goes to
+            that argument.
+
+    Raises:
+        ValueError: It cannot be called with arguments by name, is asynchronous, or a type
+            hint has no JSON schema.
+    """
+    # Imported here, as Pydantic takes a tenth of a second.
+    import docstring_parser
+    from pydantic import ConfigDict, TypeAdapter, validate_call
+    from pydantic.json_schema import GenerateJsonSchema
+
+    from gptoss_mlx.tools.functions import Function
+
+    class Untitled(GenerateJsonSchema):
+        """Without a title for each argument, which only repeats its name."""
+
+        def field_title_should_be_set(self, schema: Any) -> bool:
+            return False
+
+    name = getattr(function, "__name__", None)
+    if not callable(function) or not isinstance(name, str):
+        raise ValueError(
+            f"[tools] a tool must be a Tool or a function with a name but got {function!r}."
+        )
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise ValueError(f"[tools] {name!r} must not be asynchronous.")
+    try:
+        run = validate_call(config=ConfigDict(arbitrary_types_allowed=False))(function)
+        # A function is a type to Pydantic, which its own types do not say.
+        schema = TypeAdapter[Any](cast(Any, function)).json_schema(
+            schema_generator=Untitled
+        )
+    except Exception as error:  # Pydantic's own, and whatever evaluating a hint raises.
+        reason = str(error).partition("\n")[0]
+        raise ValueError(
+            f"[tools] {name!r} must take arguments by name, each with a type that JSON can "
+            f"hold: {reason}."
+        ) from error
+    if schema.get("type") != "object":
+        raise ValueError(f"[tools] {name!r} must take its arguments by name.")
+    told = docstring_parser.parse(inspect.getdoc(function) or "")
+    for argument in told.params:
+        if argument.arg_name in (properties := schema.get("properties", {})):
+            text = " ".join((argument.description or "").split())
+            properties[argument.arg_name].setdefault("description", text)
+    parameters = schema if schema.get("properties") else None
+    return Function(ToolDescription(name, told.description or "", parameters), run)

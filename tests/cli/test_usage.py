@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import io
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gptoss_mlx.cli.app import main
+from gptoss_mlx.cli.options import complete_model
+
+Refuse = Callable[[str], tuple[str, str]]
+
+
+@pytest.fixture
+def refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Refuse:
+    """Types a command that is refused with 2, and returns the error and the hint."""
+    monkeypatch.setenv("GPTOSS_MLX_HOME", str(tmp_path))
+
+    def run(arguments: str) -> tuple[str, str]:
+        monkeypatch.setattr(sys, "argv", ["gptoss-mlx", *shlex.split(arguments)])
+        with pytest.raises(SystemExit) as exit_info:
+            main()
+        captured = capsys.readouterr()
+        assert (exit_info.value.code, captured.out) == (2, "")
+        error, hint = captured.err.splitlines()
+        return error.removeprefix("Error: "), hint.removeprefix("Hint: ")
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "hint"),
+    [
+        ("download", "gptoss-mlx download needs MODEL.", "gptoss-mlx download 20b"),
+        ("harmony parse", "gptoss-mlx harmony parse needs FILE.", None),
+        ("ask -m", "-m needs a value.", "See gptoss-mlx --help"),
+        (
+            "ask --effort ultra Why",
+            "--effort must be one of low, medium, high but is 'ultra'.",
+            "See gptoss-mlx ask --help",
+        ),
+        (
+            "ask --temperature hot Why",
+            "--temperature must be a valid number but is 'hot'.",
+            "See gptoss-mlx ask --help",
+        ),
+        (
+            "chat --seed -1",
+            "--seed must be greater than or equal to 0 but is '-1'.",
+            "See gptoss-mlx chat --help",
+        ),
+        (
+            "chat --max-tokens 0",
+            "--max-tokens must be greater than or equal to 1 but is '0'.",
+            "See gptoss-mlx chat --help",
+        ),
+        (
+            "ask --top-p 0 Why",
+            "--top-p must be greater than or equal to 0.001 but is '0'.",
+            "See gptoss-mlx ask --help",
+        ),
+        ("ask --mdoel 20b Why", "gptoss-mlx ask has no option --mdoel.", None),
+        ("--verison", "gptoss-mlx has no option --verison.", "Did you mean --version?"),
+        ("chat -z", "gptoss-mlx chat has no option -z.", "See gptoss-mlx chat --help"),
+        (
+            "convert a b c",
+            "gptoss-mlx convert does not take 'c' as well.",
+            "gptoss-mlx convert ~/Downloads/gpt-oss-20b",
+        ),
+        (
+            "chat 20b -m 120b",
+            "--model: name one model, not both '20b' and '120b'.",
+            "See gptoss-mlx chat --help",
+        ),
+        ("dwonload 20b", "There is no command 'dwonload'.", None),
+        ("harmony rendr", "There is no command 'rendr'.", None),
+        ("nonsense", "There is no command 'nonsense'.", "See gptoss-mlx --help"),
+        (
+            "'What is gpt-oss?'",
+            "There is no command 'What is gpt-oss?'.",
+            "To ask it: gptoss-mlx ask 'What is gpt-oss?'",
+        ),
+    ],
+)
+def test_a_mistyped_command_is_told_in_one_line_and_a_hint(
+    arguments: str, error: str, hint: str | None, refused: Refuse
+) -> None:
+    """What was typed, what is right, and the next command; no words of the validator."""
+    told = refused(arguments)
+
+    assert told[0] == error
+    assert hint is None or told[1] == hint
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        ("ask --mdoel 20b Why", "Did you mean --model"),
+        ("dwonload 20b", "Did you mean gptoss-mlx download?"),
+        ("harmony rendr", "Did you mean gptoss-mlx harmony render?"),
+        ("models rmm", "Did you mean gptoss-mlx models rm?"),
+    ],
+)
+def test_what_was_nearly_right_is_suggested(
+    arguments: str, hint: str, refused: Refuse
+) -> None:
+    """Options and commands alike."""
+    assert refused(arguments)[1].startswith(hint)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        ("run 20b", "gptoss-mlx chat 20b"),
+        ("pull openai/gpt-oss-20b", "gptoss-mlx download openai/gpt-oss-20b"),
+        ("list", "gptoss-mlx models"),
+        ("ls", "gptoss-mlx models"),
+        ("rm gpt-oss-20b-q8", "gptoss-mlx models rm gpt-oss-20b-q8"),
+        ("generate 'Why is it?'", "gptoss-mlx ask 'Why is it?'"),
+        ("help chat", "gptoss-mlx chat --help"),
+        ("serve", "gptoss-mlx does not serve an API yet; ask --json is for scripts."),
+    ],
+)
+def test_another_program_s_command_points_to_ours(
+    arguments: str, hint: str, refused: Refuse
+) -> None:
+    """With what was typed after it."""
+    assert refused(arguments)[1] == hint
+
+
+def test_h_is_help(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the program and of each command."""
+    for arguments in (["-h"], ["ask", "-h"], ["harmony", "render", "-h"]):
+        monkeypatch.setattr(sys, "argv", ["gptoss-mlx", *arguments])
+        with pytest.raises(SystemExit) as exit_info:
+            main()
+        assert exit_info.value.code == 0
+        assert capsys.readouterr().out.startswith("Usage: gptoss-mlx")
+
+
+def test_tab_completes_the_names_of_models(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The released ones and what is in the store, but nothing unfinished."""
+    monkeypatch.setenv("GPTOSS_MLX_HOME", str(tmp_path))
+    for name in ("gpt-oss-20b-q8", "mine", "x.partial"):
+        (tmp_path / "models" / name).mkdir(parents=True)
+
+    assert complete_model("") == ["20b", "120b", "demo", "gpt-oss-20b-q8", "mine"]
+    assert complete_model("gpt") == ["gpt-oss-20b-q8"]
+
+
+@pytest.mark.parametrize("name", ["20b", "gpt-oss-120b", "openai/gpt-oss-20b"])
+@pytest.mark.parametrize("command", ["chat {}", "chat -m {}", "ask -m {} Why", "verify {}"])
+def test_a_released_model_that_is_not_here_is_to_be_downloaded(
+    command: str,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    """By every name that it has, and in every command that takes one."""
+    monkeypatch.setenv("GPTOSS_MLX_HOME", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["gptoss-mlx", *command.format(name).split()])
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO()))
+    with pytest.raises(SystemExit) as exit_info:
+        main()
+
+    assert exit_info.value.code == 1
+    assert capsys.readouterr().err.splitlines()[-2:] == [
+        f"Error: {name} is not downloaded yet.",
+        f"Hint: gptoss-mlx download {'120b' if '120' in name else '20b'}",
+    ]
+
+
+def test_a_stream_of_another_encoding_gets_question_marks(
+    tmp_path: Path,
+) -> None:
+    """As of a latin-1 terminal: no command ends in a traceback for a name."""
+    (tmp_path / "models" / "gpt-oss-世界").mkdir(parents=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "gptoss_mlx", "models"],
+        capture_output=True,
+        env=os.environ | {"GPTOSS_MLX_HOME": str(tmp_path), "PYTHONIOENCODING": "latin-1"},
+        check=True,
+    )
+
+    assert b"gpt-oss-??" in done.stdout
+
+
+def test_ctrl_c_while_the_program_is_imported_is_quiet() -> None:
+    """No traceback of an import's; the exit code is Ctrl-C's."""
+    code = """
+import sys
+class Interrupted:
+    def find_spec(self, name, *_):
+        if name == "gptoss_mlx.cli.app":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupted())
+from gptoss_mlx.__main__ import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+
+    assert (done.returncode, done.stderr) == (130, b"")
