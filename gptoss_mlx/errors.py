@@ -23,6 +23,7 @@
     + WrongFileError
   - DataError
   - DeviceError
+  - NotFiniteError
   - CacheError
     + SavedCacheError
   - GenerationClosedError
@@ -67,6 +68,7 @@ __all__ = [
     "NoCheckpointError",
     "NoPermissionError",
     "NoSpaceError",
+    "NotFiniteError",
     "QuantizationError",
     "SavedCacheError",
     "StorageError",
@@ -258,6 +260,12 @@ class DeviceError(GptOssError):
     """The device cannot compute: its memory is out, it was stopped, or there is none."""
 
     hint = "Run it again. If it fails again, restart the machine."
+
+
+class NotFiniteError(GptOssError):
+    """The model's logits are no numbers, so no token follows from them."""
+
+    hint = "Fetch or convert the model again: a weight of it is NaN or infinite."
 
 
 class CacheError(GptOssError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import numpy as np
 
 from gptoss_mlx.device import this_machine
 from gptoss_mlx.device_errors import device_errors
-from gptoss_mlx.errors import ContextError, DeviceError
+from gptoss_mlx.errors import ContextError, DeviceError, NotFiniteError
 from gptoss_mlx.generation.prompt_cache import LanguageModel, PromptCache
 from gptoss_mlx.generation.request import GeneratedToken, Generation, Progress, Request
 from gptoss_mlx.generation.stops import FinishReason, StopDetector
@@ -54,6 +55,7 @@ def generate(
     Raises:
         ContextError: The prompt leaves no room for a token.
         DeviceError: With a token: the device cannot compute. The cache is empty then.
+        NotFiniteError: With a token: the model's logits are NaN or infinite. Likewise.
         ValueError: A number is out of its range.
     """
     for name, number in (
@@ -137,6 +139,7 @@ class _Generation:
             # Queued before this token's id is known, and waited for.
             following = self._draw(cache.step(drawn.token))
         token = drawn.id
+        drawn.check()
         reason = self._stops.push(token, number)
         if grammar is not None and reason is None:
             grammar.accept(token)
@@ -182,15 +185,33 @@ class _Generation:
 
 @dataclass(frozen=True, slots=True)
 class _Drawn:
-    """A token that is being computed, ``(1,)``, and its logprobs if asked for."""
+    """A token that is being computed, and its logprobs if asked for.
+
+    Attributes:
+        token: Shape ``(1,)``.
+        largest: The largest of the model's logits. No shape.
+    """
 
     token: mx.array
+    largest: mx.array
     logprob: mx.array | None = None
     top: tuple[mx.array, mx.array] | None = None
 
     @property
     def id(self) -> int:
         return cast(int, self.token.item())
+
+    def check(self) -> None:
+        """See that the logits are numbers.
+
+        The largest tells: MLX makes it NaN where any is. An infinite one is the largest,
+        but for minus infinity, which is never drawn.
+
+        Raises:
+            NotFiniteError: They are not.
+        """
+        if not math.isfinite(largest := cast(float, self.largest.item())):
+            raise NotFiniteError(f"The model's logits must be finite but reach {largest}.")
 
     def read(self, reason: FinishReason | None) -> GeneratedToken:
         if self.logprob is None:
@@ -228,18 +249,19 @@ class _Draw:
         if self._text is not None:
             self._text = mx.concatenate([self._text, token.astype(self._text.dtype)])
         drawn = self._with_logprobs(token, logits)
-        arrays = [drawn.token, *(drawn.top or ())]
+        arrays = [drawn.token, drawn.largest, *(drawn.top or ())]
         arrays += [drawn.logprob] if drawn.logprob is not None else []
         mx.async_eval(*arrays)  # type: ignore[no-untyped-call]
         return drawn
 
     def _with_logprobs(self, token: mx.array, logits: mx.array) -> _Drawn:
+        largest = logits.max()
         if self._logprobs is None:
-            return _Drawn(token)
+            return _Drawn(token, largest)
         row = logits[0].astype(mx.float32)
         row = row - mx.logsumexp(row)
         top = None
         if self._logprobs:
             ids = mx.argsort(-row)[: self._logprobs]
             top = ids, row[ids]
-        return _Drawn(token, row[token], top)
+        return _Drawn(token, largest, row[token], top)
