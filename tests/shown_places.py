@@ -49,7 +49,6 @@ from gptoss_mlx.tools.browser.documents import Document, Documents
 from gptoss_mlx.tools.browser.page import Page
 from gptoss_mlx.tools.browser.tool import Browser
 from gptoss_mlx.tools.functions import Function, Functions
-from gptoss_mlx.tools.python.tool import Python
 
 __all__ = ["PLACES", "Place", "Shown"]
 
@@ -286,7 +285,7 @@ def _(shown: Shown) -> str:
 def stored(shown: Shown) -> Iterator[Path]:
     """A folder of that name in the store."""
     model = shown.folder / "models" / shown.name
-    model.mkdir(parents=True)
+    model.mkdir(parents=True, exist_ok=True)
     manifest(dataclasses.replace(shown, folder=model), recipe=shown.text)
     with patch.dict("os.environ", {"GPTOSS_MLX_HOME": str(shown.folder)}):
         yield model
@@ -539,20 +538,6 @@ def _(shown: Shown) -> str:
         browsed(browser, shown.text),
         browsed(browser, "open", **{shown.text: 1}),
     ]
-    return "\n".join(told)
-
-
-@place("code for python")
-def _(shown: Shown) -> str:
-    text = shown.text.replace("\0", "\1")  # No source may have it.
-    message = Message("assistant", f"'«{text}»'", recipient="python")
-    refused = Message("assistant", f"f('«{text}»')", recipient="python")
-    told = []
-    for each in (message, refused):
-        try:
-            told.append(Python().process(each))
-        except errors.ToolError as error:
-            told.append(str(error).replace("...`", "»`"))  # It is cut after 40 characters.
     return "\n".join(told)
 
 
