@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 
-__all__ = ["escaped", "without_controls"]
+__all__ = ["escaped", "json_text", "without_controls"]
 
 # C0, DEL and C1, halves of characters, and what turns the writing direction around.
 _CONTROLS = "\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff"
@@ -40,6 +41,17 @@ def _escape(character: str) -> str:
         if code < 0x10000
         else f"\\U{code:08x}"
     )
+
+
+def json_text(value: object) -> str:
+    r"""Write a value as JSON, with what is not seen as escapes: ``\u009b``.
+
+    Raises:
+        TypeError: JSON has no such value.
+    """
+    text = json.dumps(value, ensure_ascii=False, indent=2)
+    # Outside of strings, JSON has none of these.
+    return _IN_TEXT.sub(lambda found: json.dumps(found[0])[1:-1], text)
 
 
 def without_controls(text: str) -> str:

@@ -34,7 +34,8 @@
   - AnswerError
 
 A message states the rule and then what was found. A hint is the next command, with the
-user's own values where they are known.
+user's own values where they are known. Both are one line, whatever they quote: characters
+that a terminal obeys, or nobody sees, are written as escapes.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ import errno
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike
+
+from gptoss_mlx.controls import escaped, without_controls
 
 __all__ = [
     "AnswerError",
@@ -91,11 +94,14 @@ class GptOssError(Exception):
     hint: str = "Run again with GPTOSS_DEBUG=1 and open an issue with the traceback."
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        # A file's name may hold bytes that are no text and could not be printed.
-        super().__init__(message.encode(errors="backslashreplace").decode())
+        super().__init__(self._shown(message))
         if hint is not None:
-            self.hint = hint
+            self.hint = escaped(hint)
         self.add_note(f"Hint: {self.hint}")
+
+    @staticmethod
+    def _shown(message: str) -> str:
+        return escaped(message)
 
 
 class ConfigError(GptOssError):
@@ -297,9 +303,16 @@ class HarmonyError(GptOssError):
 
 
 class ToolError(GptOssError):
-    """A tool cannot answer a call as the model made it."""
+    """A tool cannot answer a call as the model made it.
+
+    The model reads the message, which may have several lines.
+    """
 
     hint = "Show the model the message: it may call again."
+
+    @staticmethod
+    def _shown(message: str) -> str:
+        return without_controls(message)
 
 
 class AnswerError(GptOssError):

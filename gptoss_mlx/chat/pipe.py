@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TextIO
 
 from gptoss_mlx.chat.notices import ContextNotice, ending
-from gptoss_mlx.controls import without_controls
+from gptoss_mlx.controls import escaped, without_controls
 from gptoss_mlx.conversation.answer import collect
 from gptoss_mlx.conversation.conversation import Conversation
 from gptoss_mlx.errors import ContextError, DeviceError
@@ -47,12 +47,10 @@ class _Pipe:
         self._output = output
         self._notes = notes
         self._notice = ContextNotice()
-        # Stdout may be a terminal even if stdin is none.
-        self._clean = without_controls if output.isatty() else str
 
     def note(self, line: str) -> None:
         """Write a line that is no answer."""
-        self._notes.write(f"{without_controls(line)}\n")
+        self._notes.write(f"{escaped(line)}\n")
         self._notes.flush()
 
     def answer(self, question: str) -> bool:
@@ -71,7 +69,7 @@ class _Pipe:
         limit = self._conversation.source.context_tokens
         answer = collect(
             self._conversation.stream(question),
-            on_text=lambda text: self._write(self._clean(text)),
+            on_text=lambda text: self._write(without_controls(text)),
         )
         answered = bool(answer.text.strip())
         for note in (

@@ -15,7 +15,7 @@ from gptoss_mlx.chat.prompt import Prompt
 from gptoss_mlx.chat.reasoning import reasoning_text
 from gptoss_mlx.chat.screen import Screen
 from gptoss_mlx.chat.turn_view import TurnView
-from gptoss_mlx.controls import without_controls
+from gptoss_mlx.controls import escaped, without_controls
 from gptoss_mlx.conversation.answer import collect
 from gptoss_mlx.conversation.conversation import Conversation
 from gptoss_mlx.conversation.turn import ToolCall, TurnEvent
@@ -69,7 +69,7 @@ class _Chat:
 
     def say(self, line: str) -> None:
         """Print a dim line."""
-        self._console.print(Text(without_controls(line), style="dim"))
+        self._console.print(Text(escaped(line), style="dim"))
 
     def run(self, question: str | None = None) -> None:
         """Take lines until the user leaves, after a question that was asked already."""

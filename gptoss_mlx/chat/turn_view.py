@@ -11,7 +11,7 @@ from gptoss_mlx.chat.markdown_parser import whole_blocks
 from gptoss_mlx.chat.notices import ending, tokens_text
 from gptoss_mlx.chat.reasoning import Reasoning
 from gptoss_mlx.chat.screen import Screen
-from gptoss_mlx.controls import without_controls
+from gptoss_mlx.controls import escaped, without_controls
 from gptoss_mlx.conversation.answer import AnswerText, audience
 from gptoss_mlx.conversation.turn import ToolCall, ToolResult, TurnEnd, TurnEvent
 from gptoss_mlx.harmony.messages import Message
@@ -114,15 +114,15 @@ class TurnView:
     def _begin(self, delta: Delta) -> _Part:
         match audience(delta):
             case "tool":
-                return _WrittenCall(self._screen, without_controls(delta.recipient or ""))
+                return _WrittenCall(self._screen, escaped(delta.recipient or ""))
             case "reasoning":
                 return Reasoning(self._screen, unfolded=self._unfolded)
             case "user":
                 return BlockStream(self._screen, render=AnswerMarkdown, whole=whole_blocks)
 
     def _note_call(self, call: Message) -> None:
-        name = call.recipient or "nothing"
-        self._screen.note(without_controls(f"called {name}({call.text})"), cut=True)
+        name, arguments = escaped(call.recipient or "nothing"), without_controls(call.text)
+        self._screen.note(f"called {name}({arguments})", cut=True)
 
 
 class _WrittenCall:

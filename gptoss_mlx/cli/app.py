@@ -20,6 +20,7 @@ from gptoss_mlx.cli.doctor import doctor
 from gptoss_mlx.cli.download import download
 from gptoss_mlx.cli.harmony import harmony
 from gptoss_mlx.cli.models import models
+from gptoss_mlx.cli.output import print_error
 from gptoss_mlx.cli.streams import (
     is_stdout_error,
     open_closed_streams,
@@ -101,7 +102,7 @@ def main() -> None:
     except GptOssError as error:
         if os.environ.get("GPTOSS_DEBUG"):
             raise
-        _print_error(str(error), error.hint)
+        print_error(str(error), error.hint)
         sys.exit(1)
     except BrokenPipeError:
         # What is still buffered has no reader, and the interpreter flushes once more.
@@ -125,7 +126,7 @@ def _refuse(error: Exception) -> NoReturn:
     if type(error).__name__ == "NoArgsIsHelpError":
         typer.echo(str(error), err=True)
     else:
-        _print_error(*usage_message(error, sys.argv[1:]))
+        print_error(*usage_message(error, sys.argv[1:]))
     sys.exit(2)
 
 
@@ -163,14 +164,7 @@ def _print_system_error(error: OSError) -> None:
         # What is still buffered cannot be written, and the interpreter tries once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         hint = "Free some space where output goes." if is_full else "See where output goes."
-        _print_error(f"{reason}.", hint)
+        print_error(f"{reason}.", hint)
         return
     where = f"{error.filename}: " if error.filename else ""
-    _print_error(f"{where}{reason}.", NoSpaceError.hint if is_full else GptOssError.hint)
-
-
-def _print_error(message: str, hint: str) -> None:
-    # https://no-color.org
-    colour = None if os.environ.get("NO_COLOR") else "red"
-    typer.secho(f"Error: {message}", fg=colour, err=True)
-    typer.echo(f"Hint: {hint}", err=True)
+    print_error(f"{where}{reason}.", NoSpaceError.hint if is_full else GptOssError.hint)

@@ -19,6 +19,7 @@ from gptoss_mlx.cli.options import (
     WireOpt,
     complete_model,
 )
+from gptoss_mlx.cli.output import print_json, say, write_answer
 
 if TYPE_CHECKING:
     from gptoss_mlx.conversation.answer import Answer
@@ -62,7 +63,6 @@ def ask(
     text = _question(question)
     # Imported here so that --help does not wait for MLX.
     import time
-    from functools import partial
 
     from rich.console import Console
 
@@ -71,7 +71,7 @@ def ask(
 
     begun = time.perf_counter()
     with output_is_kept(), Console(stderr=True).status("Loading the model"):
-        llm = load(model, wire=wire, say=partial(typer.echo, err=True))
+        llm = load(model, wire=wire, say=say)
     load_s = time.perf_counter() - begun
     conversation = llm.conversation(
         effort=effort,
@@ -164,7 +164,7 @@ def _answer(
             nonlocal written
             if not quiet:
                 progress.stop()
-                _print(text)
+                write_answer(text)
                 written = text
 
         turn = conversation.stream(question, progress=progress.reading)
@@ -172,23 +172,12 @@ def _answer(
             return collect(turn, on_event=show, on_text=write)
         finally:
             if written and not written.endswith("\n"):
-                _print("\n")
-
-
-def _print(text: str) -> None:
-    import sys
-
-    from gptoss_mlx.controls import without_controls
-
-    sys.stdout.write(without_controls(text) if sys.stdout.isatty() else text)
-    sys.stdout.flush()
+                write_answer("\n")
 
 
 def _print_json(
     llm: LLM, conversation: Conversation, answer: Answer, load_s: float
 ) -> None:
-    import json
-
     import mlx.core as mx
 
     from gptoss_mlx.harmony.json_form import message_to_json
@@ -218,7 +207,7 @@ def _print_json(
             "peak_bytes": mx.get_peak_memory(),
         },
     }
-    typer.echo(json.dumps(report, ensure_ascii=False, indent=2))
+    print_json(report)
 
 
 def _check(answer: Answer) -> None:
@@ -231,7 +220,7 @@ def _check(answer: Answer) -> None:
 
     written = f"{answer.usage.generated_tokens:,} tokens"
     if answer.reason == "length" and answer.text.strip():
-        typer.echo(f"The answer was cut after {written}, as --max-tokens says.", err=True)
+        say(f"The answer was cut after {written}, as --max-tokens says.")
     elif answer.reason == "length":
         raise AnswerError(
             f"The model must have room to answer but was still reasoning after {written}.",

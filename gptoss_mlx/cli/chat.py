@@ -19,6 +19,7 @@ from gptoss_mlx.cli.options import (
     WireOpt,
     one_model,
 )
+from gptoss_mlx.cli.output import print_line, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +51,6 @@ def chat(
     """
     model = one_model(model_name, model)
     # Imported here so that --help does not wait for MLX.
-    import functools
     import itertools
     import sys
 
@@ -65,7 +65,6 @@ def chat(
     from gptoss_mlx.device import this_machine
     from gptoss_mlx.llm import load
 
-    say = functools.partial(typer.echo, err=True)
     machine = this_machine()
     if model is None:
         chosen = choose_model(machine, download_model, may_offer=can_offer())
@@ -109,7 +108,7 @@ def _take_tour(llm: LLM) -> None:
     from gptoss_mlx.demo.questions import TOUR
 
     for question in TOUR:
-        sys.stderr.write(f"> {question.question}\n")
+        say(f"> {question.question}")
         answer = llm.ask(question.question)
-        sys.stdout.write(f"{' '.join(answer.text.split())}\n")
+        print_line(" ".join(answer.text.split()))
         sys.stdout.flush()

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from gptoss_mlx.cli.options import CheckpointArg
+from gptoss_mlx.cli.output import print_line
 
 __all__ = ["convert"]
 
@@ -38,7 +39,8 @@ def convert(
 
     Example: gptoss-mlx convert ~/Downloads/gpt-oss-20b
     """
-    from gptoss_mlx.cli.progress import byte_progress, say
+    from gptoss_mlx.cli.output import say
+    from gptoss_mlx.cli.progress import byte_progress
     from gptoss_mlx.convert.pipeline import convert_checkpoint
     from gptoss_mlx.macos import awake
 
@@ -53,4 +55,4 @@ def convert(
         command += ["--recipe", recipe]
         say(f"Stopped. To continue: {shlex.join(command)}")
         raise
-    typer.echo(conversion.folder)
+    print_line(conversion.folder)

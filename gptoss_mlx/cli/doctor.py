@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from gptoss_mlx.cli.options import MODELS, JsonOpt
+from gptoss_mlx.cli.output import print_json, print_text, say
 
 __all__ = ["doctor"]
 
@@ -40,9 +41,6 @@ def doctor(
     # rounds the operands of float32 products to 11 bits.
     os.environ["MLX_ENABLE_TF32"] = "0"
     # Imported here so that --help does not wait for MLX.
-    from functools import partial
-    from json import dumps
-
     from rich.console import Console
 
     from gptoss_mlx.doctor.examine import examine
@@ -54,12 +52,12 @@ def doctor(
             if console.is_terminal:
                 status.update(f"Testing: {text}")
             else:
-                typer.echo(f"Testing: {text}", err=True)
+                say(f"Testing: {text}")
 
-        report = examine(partial(typer.echo, err=True), stage, model)
+        report = examine(say, stage, model)
     if json:
-        typer.echo(dumps(report.json(), ensure_ascii=False, indent=2))
+        print_json(report.json())
     else:
-        typer.echo(report.markdown() if markdown else report.text())
+        print_text(report.markdown() if markdown else report.text())
     if not report.passed:
         raise typer.Exit(1)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from gptoss_mlx.cli.output import print_line, say
+
 if TYPE_CHECKING:
     from pathlib import Path
     from types import FrameType
@@ -36,7 +38,7 @@ def download(
 
     Example: gptoss-mlx download 20b
     """
-    typer.echo(download_model(model, recipe))
+    print_line(download_model(model, recipe))
 
 
 def download_model(model: str, recipe: str, *, patience_s: float | None = None) -> Path:
@@ -47,7 +49,7 @@ def download_model(model: str, recipe: str, *, patience_s: float | None = None) 
         recipe: What it is converted by.
         patience_s: How long the Hub's first answer may take. None: as long as usual.
     """
-    from gptoss_mlx.cli.progress import byte_progress, say
+    from gptoss_mlx.cli.progress import byte_progress
     from gptoss_mlx.sharing.download import PATIENCE_S
     from gptoss_mlx.sharing.get import download_command, get_model
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import typer
 
+from gptoss_mlx.cli.output import say
 from gptoss_mlx.errors import GptOssError, StorageError, storage_errors
 
 if TYPE_CHECKING:
@@ -81,11 +82,11 @@ def choose_model(machine: Machine, download: Download, *, may_offer: bool) -> Ch
     declined = home() / DECLINED
     offer = make_offer(machine) if may_offer and not has_file(declined) else None
     for line in offer.lines if offer else ():
-        typer.echo(line, err=True)
+        say(line)
     if offer is None or offer.size is None:
-        typer.echo(reason, err=True)
+        say(reason)
         return Choice(DEMO)
-    typer.echo("The demo model is here at once: a miniature that knows a little.", err=True)
+    say("The demo model is here at once: a miniature that knows a little.")
     wanted = f"Download gpt-oss-{offer.size} now ({offer.nbytes / 1e9:.1f} GB)? [y/N]"
     answer = typer.prompt(wanted, default="", show_default=False, err=True).strip()
     match answer.lower().rstrip(".!"):
@@ -106,21 +107,21 @@ def _downloaded(download: Download, size: str, recipe: str) -> str | Path:
         return download(size, recipe, patience_s=PATIENCE_S)
     except GptOssError as error:
         hint = error.hint.rstrip(".")
-        typer.echo(f"{error} {hint}. The demo model answers meanwhile.", err=True)
+        say(f"{error} {hint}. The demo model answers meanwhile.")
         return DEMO
 
 
 def _remember_no(declined: Path, size: str) -> None:
     """Not ask again, and say what will."""
-    typer.echo(f"gptoss-mlx download {size} fetches it at any time.", err=True)
+    say(f"gptoss-mlx download {size} fetches it at any time.")
     try:
         with storage_errors(declined):
             declined.parent.mkdir(parents=True, exist_ok=True)
             declined.touch()
     except StorageError as error:
-        typer.echo(f"You will be asked again: {error}", err=True)
+        say(f"You will be asked again: {error}")
     else:
-        typer.echo(f"To be asked again, remove {declined}.", err=True)
+        say(f"To be asked again, remove {declined}.")
 
 
 def make_offer(machine: Machine) -> Offer:

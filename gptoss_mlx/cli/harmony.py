@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from gptoss_mlx.cli.output import print_text
+
 __all__ = ["harmony"]
 
 harmony = typer.Typer(no_args_is_help=True)
@@ -61,7 +63,7 @@ def render(
         tokens = render_for_training(messages, tokenizer, drop=not no_drop)
     else:
         tokens = render_conversation(messages, tokenizer, drop=not no_drop)
-    _print(tokenizer.decode(tokens) if text else json.dumps(tokens))
+    print_text(tokenizer.decode(tokens) if text else json.dumps(tokens))
 
 
 @harmony.command()
@@ -83,9 +85,9 @@ def parse(
 
     Example: gptoss-mlx harmony render chat.json | gptoss-mlx harmony parse -
     """
-    import json
     import re
 
+    from gptoss_mlx.controls import json_text
     from gptoss_mlx.errors import HarmonyError
     from gptoss_mlx.harmony.json_form import message_to_json
     from gptoss_mlx.harmony.messages import ROLES
@@ -109,10 +111,10 @@ def parse(
             _tokens(_read_json(file, "parse"), file), load_tokenizer(), role=known
         )
     ]
-    shown = json.dumps({"messages": messages}, ensure_ascii=False, indent=2)
+    shown = json_text({"messages": messages})
     # Token ids on one line. Texts have no line breaks of their own in JSON.
     numbers = re.compile(r"\[\n\s+(\d[\d,\s]*)\n\s+\]")
-    _print(numbers.sub(lambda found: f"[{' '.join(found[1].split())}]", shown))
+    print_text(numbers.sub(lambda found: f"[{' '.join(found[1].split())}]", shown))
 
 
 def _read_json(file: Path, command: str) -> object:
@@ -171,13 +173,3 @@ def _tokens(value: object, file: Path) -> list[int]:
                 hint=hint,
             )
     return value
-
-
-def _print(text: str) -> None:
-    """Print text as UTF-8, as JSON and the other end of a pipe have it."""
-    import io
-    import sys
-
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8", errors="replace")
-    typer.echo(text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gptoss_mlx.cli.options import JsonOpt, complete_model
+from gptoss_mlx.cli.output import print_json, print_line, say
 from gptoss_mlx.cli.progress import size_text
 from gptoss_mlx.controls import escaped
 
@@ -34,17 +34,17 @@ def list_models(context: typer.Context, as_json: JsonOpt = False) -> None:
     found = store.models()
     if as_json:
         rows = [{**asdict(model), "path": str(model.path)} for model in found]
-        typer.echo(json.dumps(rows, indent=2))
+        print_json(rows)
         return
     if not found:
-        typer.echo(f"There are no models in {store.models_folder()} yet.", err=True)
-        typer.echo("Hint: gptoss-mlx download 20b", err=True)
+        say(f"There are no models in {store.models_folder()} yet.")
+        say("Hint: gptoss-mlx download 20b")
         return
     table = [("NAME", "MODEL", "RECIPE", "BYTES", "STATE"), *map(_row, found)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for row in table:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        typer.echo("  ".join(cells).rstrip())
+        print_line("  ".join(cells).rstrip())
 
 
 @models.command("rm")
@@ -82,7 +82,7 @@ def remove_model(
         if not typer.confirm(question, default=False, err=True):
             return
     store.remove(model)
-    typer.echo(f"Removed {escaped(str(model.path))}", err=True)
+    say(f"Removed {model.path}")
 
 
 def _row(model: StoredModel) -> tuple[str, str, str, str, str]:

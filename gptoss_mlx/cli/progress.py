@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import typer
+from gptoss_mlx.cli.output import say
+from gptoss_mlx.controls import escaped
 
 if TYPE_CHECKING:
     from rich.status import Status
 
-__all__ = ["TokenProgress", "byte_progress", "say", "size_text", "token_progress"]
+__all__ = ["TokenProgress", "byte_progress", "size_text", "token_progress"]
 
 # Without a terminal, a line now and then.
 SECONDS_BETWEEN_LINES = 10.0
@@ -22,13 +23,6 @@ SECONDS_BETWEEN_LINES = 10.0
 def size_text(nbytes: float) -> str:
     """Write a number of bytes for people: in GB, or MB below a tenth of one."""
     return f"{nbytes / 1e9:.2f} GB" if nbytes >= 1e8 else f"{nbytes / 1e6:.1f} MB"
-
-
-def say(sentence: str) -> None:
-    """Write a line to stderr, above a bar if one is shown."""
-    # Rich shows a bar through sys.stderr, which typer.echo goes around.
-    sys.stderr.write(f"{sentence}\n")
-    sys.stderr.flush()
 
 
 @contextmanager
@@ -54,14 +48,14 @@ def byte_progress(task: str) -> Iterator[Callable[[int, int], None]]:
     )
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        row = bar.add_task(task, total=None)
+        row = bar.add_task(escaped(task), total=None)
         started = False
 
         def show(done: int, total: int) -> None:
@@ -98,7 +92,7 @@ def _plain_lines(task: str) -> Callable[[int, int], None]:
         line = f"{task}: {size_text(done)} of {size_text(total)}, {size_text(rate)}/s"
         if done < total and done > before:
             line += f", {_time_text((total - done) / rate)} left"
-        typer.echo(line, err=True)
+        say(line)
 
     return show
 

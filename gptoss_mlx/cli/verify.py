@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +9,7 @@ from typing import Annotated
 import typer
 
 from gptoss_mlx.cli.options import JsonOpt, ModelArg
+from gptoss_mlx.cli.output import print_json, print_line
 
 __all__ = ["verify"]
 
@@ -42,15 +42,15 @@ def verify(
     with byte_progress("Verifying") as progress:
         report = verify_checkpoint(folder, against, progress=progress)
     if as_json:
-        typer.echo(json.dumps({"folder": str(folder), **asdict(report)}, indent=2))
+        print_json({"folder": str(folder), **asdict(report)})
         return
-    typer.echo(f"{folder} is right.")
-    typer.echo(
+    print_line(f"{folder} is right.")
+    print_line(
         f"manifest: {report.files} files, {report.tensors} tensors, "
         f"{size_text(report.nbytes)} have the recorded sha256"
     )
     if report.identical is not None:
-        typer.echo(
+        print_line(
             f"source: {report.identical} tensors have its bytes, "
             f"{report.requantized} are its tensors quantized"
         )

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from gptoss_mlx.conversation.headerless import has_header, is_headerless
-from gptoss_mlx.harmony.messages import CHANNELS, ROLES, Message
+from gptoss_mlx.harmony.messages import CHANNELS, Message
+from gptoss_mlx.harmony.names import is_name, is_tool_name
 from gptoss_mlx.harmony.parse import CALL, MESSAGE, Delta, ParsedMessage
 from gptoss_mlx.tools.tool import FUNCTIONS
 
@@ -114,17 +115,25 @@ def _is_call(parsed: ParsedMessage) -> bool:
 def as_prompted(parsed: ParsedMessage) -> Message:
     """Return what the model wrote as the next prompt is to show it.
 
-    A call that names no tool is one of ``functions``; no call is on ``final``, which would
-    end the turn.
+    A call that names no tool, or one that no header can hold, is one of ``functions``; no
+    call is on ``final``, which would end the turn.
     """
     message = parsed.message
+    if message.name is not None and not is_name(message.name):
+        message = replace(message, name=None)
     if not _is_call(parsed):
         return replace(message, channel=message.channel or "final", recipient=None)
     return replace(
         message,
         channel="analysis" if message.channel == "analysis" else "commentary",
-        recipient=FUNCTIONS if message.recipient in NO_TOOL else message.recipient,
+        recipient=_callable(message.recipient),
     )
+
+
+def _callable(recipient: str | None) -> str:
+    if recipient is None or recipient in NO_TOOL or not is_name(recipient):
+        return FUNCTIONS
+    return recipient
 
 
 def result_message(recipient: str | None, text: str, *, channel: str | None) -> Message:
@@ -136,7 +145,7 @@ def result_message(recipient: str | None, text: str, *, channel: str | None) -> 
         channel: The call's.
     """
     name = recipient or FUNCTIONS
-    if name.partition(":")[0] in ROLES or name.startswith("to="):
+    if is_name(name) and not is_tool_name(name):
         name = f"{FUNCTIONS}.{name}"  # It would be read as another's message.
     return Message("tool", text, channel=channel, recipient="assistant", name=name)
 

@@ -13,6 +13,7 @@ from gptoss_mlx.harmony.messages import (
     SystemContent,
     system_message,
 )
+from gptoss_mlx.harmony.names import check_tool_name
 from gptoss_mlx.tools.tool import FUNCTIONS, Tool
 
 __all__ = ["opening_messages"]
@@ -37,9 +38,12 @@ def opening_messages(
             Those that a given message tells of already are left out.
 
     Raises:
+        HarmonyError: A tool has the name of a role, or one that no header can hold.
         ValueError: There is no such effort; or a given system message stands beside an
             effort, or beside a built-in tool that it does not tell of.
     """
+    for tool in tools:
+        check_tool_name(tool.name)
     untold = _untold(given, tools)
     builtin = tuple(tool.instruction for tool in untold if tool.name != FUNCTIONS)
     own = tuple(tool.instruction for tool in untold if tool.name == FUNCTIONS)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from gptoss_mlx.controls import escaped
 from gptoss_mlx.doctor.inspection import Inspection
 from gptoss_mlx.doctor.layer import LayerCheck
 from gptoss_mlx.doctor.mac import Mac
@@ -83,6 +84,10 @@ class Report:
 
     def rows(self) -> Iterator[tuple[str, str]]:
         """Give what was found in the order in which it is read."""
+        for name, value in self._rows():
+            yield escaped(name), escaped(value)
+
+    def _rows(self) -> Iterator[tuple[str, str]]:
         yield from _machine_rows(self.inspection)
         for check in self.logits:
             yield (
@@ -212,7 +217,7 @@ def _mark(passed: bool) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    return text.replace("|", "\\|")
 
 
 def _line(text: str) -> str:

@@ -15,6 +15,7 @@ from gptoss_mlx.harmony.messages import (
     SystemContent,
     ToolNamespace,
 )
+from gptoss_mlx.harmony.names import check_name, check_tool_name
 from gptoss_mlx.harmony.schema import typescript_type
 
 __all__ = ["content_text", "has_functions"]
@@ -28,6 +29,9 @@ def content_text(content: Content, *, functions: bool = False) -> str:
     Args:
         content: What a message consists of.
         functions: As in ``render_message``.
+
+    Raises:
+        HarmonyError: A tool has the name of a role, or one that no header can hold.
     """
     if isinstance(content, SystemContent):
         return _system_text(content, functions)
@@ -89,12 +93,14 @@ def _tools_sections(namespaces: Sequence[ToolNamespace]) -> list[str]:
     """Write tools, which stand in order of their namespaces' names."""
     sections = ["# Tools"] if namespaces else []
     for namespace in sorted(namespaces, key=lambda namespace: namespace.name):
+        check_tool_name(namespace.name, "A namespace")
         lines = [f"## {namespace.name}", ""]
         told = _lines(namespace.description or "")
         lines += [f"// {line}" for line in told] if namespace.tools else told
         if namespace.tools:
             lines += [f"namespace {namespace.name} {{", ""]
             for tool in namespace.tools:
+                check_name(tool.name, "A function's name")
                 lines += [f"// {line}" for line in _lines(tool.description)]
                 arguments = (
                     ""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 
 from gptoss_mlx.harmony.messages import CHANNELS, ROLES, Role
 from gptoss_mlx.tokenizer import SPECIAL_TOKENS, Tokenizer
@@ -60,7 +61,9 @@ def read_header(
     sections = _sections(tokens, tokenizer, header)
     first = _words(sections[0][1])
     has_channel = any(special == CHANNEL for special, _ in sections)
-    words = _read_role(header, first, role, has_channel=has_channel)
+    # Nobody but a tool speaks to the model.
+    by_tool = any("to=assistant" in _words(text) for _, text in sections)
+    words = _read_role(header, first, role, has_channel=has_channel, by_tool=by_tool)
     for special, text in sections[1:]:
         found = _words(text)
         value = found[0] if found else ""
@@ -143,7 +146,12 @@ def _sections(
 
 
 def _read_role(
-    header: Header, words: list[str], role: Role | None, *, has_channel: bool
+    header: Header,
+    words: list[str],
+    role: Role | None,
+    *,
+    has_channel: bool,
+    by_tool: bool,
 ) -> list[str]:
     """Read the role; return the words after it."""
     if role is not None:
@@ -163,8 +171,25 @@ def _read_role(
         header.channel = word
         header.problems.append("a channel in place of the role")
         return words[1:]
+    if not by_tool and word != "tool" and not CALLABLE.fullmatch(word):
+        meant = _meant_role(word) or ("assistant" if has_channel else None)
+        if meant is not None:
+            header.role = meant
+            header.problems.append(f"{word!r} in place of the role")
+            return words[1:]
     header.role, header.name = "tool", word
     return words[1:]
+
+
+def _meant_role(word: str) -> Role | None:
+    """Return the role that a word resembles: "User", "assistant.", "assistantassistant"."""
+    letters = "".join(filter(str.isalpha, word.casefold()))
+    if "assistant" in letters:
+        return "assistant"
+    # A long word resembles nothing, and would take long to compare.
+    if len(letters) < 20 and get_close_matches(letters, ["assistant"], cutoff=0.8):
+        return "assistant"
+    return next((known for known in ROLES if known == letters != "tool"), None)
 
 
 def _channel(word: str, header: Header) -> str | None:

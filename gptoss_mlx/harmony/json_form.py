@@ -5,7 +5,7 @@ Source: https://github.com/openai/harmony/blob/main/python/openai_harmony/__init
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn, TypeVar
 
 from gptoss_mlx.errors import HarmonyError
@@ -20,6 +20,7 @@ from gptoss_mlx.harmony.messages import (
     ToolDescription,
     ToolNamespace,
 )
+from gptoss_mlx.harmony.names import check_name, check_tool_name
 
 __all__ = [
     "conversation_from_json",
@@ -116,6 +117,15 @@ class _Place:
     def text_or_none(self) -> str | None:
         return None if self.value is None else self.text()
 
+    def checked(self, check: Callable[[str, str], None]) -> str:
+        """Return a text that ``check`` lets pass."""
+        text = self.text()
+        check(text, self.where)
+        return text
+
+    def checked_or_none(self, check: Callable[[str, str], None]) -> str | None:
+        return None if self.value is None else self.checked(check)
+
     def items(self) -> list[_Place]:
         if not isinstance(self.value, list):
             self.refuse("a list")
@@ -143,9 +153,9 @@ def _message(place: _Place) -> Message:
         role,
         parts[0] if len(parts) == 1 else tuple(parts),
         place["channel"].text_or_none(),
-        place["recipient"].text_or_none(),
+        place["recipient"].checked_or_none(check_name),
         place["content_type"].text_or_none(),
-        place["name"].text_or_none(),
+        place["name"].checked_or_none(check_name),
     )
 
 
@@ -195,7 +205,7 @@ def _namespaces(place: _Place) -> tuple[ToolNamespace, ...]:
     for key in place.object():
         at = place[key]
         name = at["name"]
-        if name.text() != key:
+        if name.checked(check_tool_name) != key:
             name.refuse(f"{key!r}, the key it stands under,")
         tools = tuple(map(_tool, at["tools"].items()))
         namespaces.append(ToolNamespace(key, tools, at["description"].text_or_none()))
@@ -205,7 +215,7 @@ def _namespaces(place: _Place) -> tuple[ToolNamespace, ...]:
 def _tool(place: _Place) -> ToolDescription:
     parameters = place["parameters"]
     return ToolDescription(
-        place["name"].text(),
+        place["name"].checked(check_name),
         place["description"].text(),
         None if parameters.value is None else parameters.object(),
     )

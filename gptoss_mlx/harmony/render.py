@@ -16,6 +16,7 @@ from gptoss_mlx.harmony.messages import (
     Role,
     SystemContent,
 )
+from gptoss_mlx.harmony.names import check_name, check_tool_name
 from gptoss_mlx.tokenizer import SPECIAL_TOKENS, Tokenizer
 
 __all__ = [
@@ -102,7 +103,8 @@ def render_message(
             message tells the channel.
 
     Raises:
-        HarmonyError: A tool has no name, or content stands in the wrong role.
+        HarmonyError: A tool has no name, a name or a recipient cannot stand in a header,
+            or content stands in the wrong role.
     """
     encode = tokenizer.encode
     tokens = [START]
@@ -112,12 +114,15 @@ def render_message(
                 "A message of role 'tool' must have a name, but has none.",
                 hint="Name the tool in full, for example functions.get_weather.",
             )
+        check_tool_name(message.name)
         tokens += encode(message.name)
     else:
         tokens += encode(message.role)
         if message.name is not None:
+            check_name(message.name, "A speaker's name")
             tokens += encode(f":{message.name}")
     if message.recipient is not None and message.recipient != "all":
+        check_name(message.recipient, "A recipient")
         tokens += encode(f" to={message.recipient}")
     if message.channel is not None:
         tokens += [CHANNEL, *encode(message.channel)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -17,12 +16,10 @@ from referencing.exceptions import Unresolvable
 
 from gptoss_mlx.errors import ToolError
 from gptoss_mlx.harmony.messages import Message, ToolDescription, ToolNamespace
+from gptoss_mlx.harmony.names import is_name
 from gptoss_mlx.tools.tool import FUNCTIONS, Tool
 
 __all__ = ["Function", "Functions"]
-
-NAME = re.compile(r"[\w.-]+")
-"""What a recipient can be in every form of a header that models write."""
 
 MAX_MISTAKES = 3
 """Mistakes of one call that the model is told of."""
@@ -64,7 +61,7 @@ class Functions(Tool):
                 none.
         """
         for function in functions:
-            if not NAME.fullmatch(name := function.description.name):
+            if not is_name(name := function.description.name):
                 raise ValueError(
                     "[Functions] names must be of letters, digits, '_', '-' and '.' "
                     f"but got {name!r}."

@@ -38,24 +38,10 @@ def test_an_answer_is_printed_as_it_is() -> None:
             Message("assistant", "I will look.", channel="commentary"),
             *call("functions.look", "{}"),
         ],
-        turn("", "# A\n\n- *b*\n\x1b"),
+        turn("", "# A\n\n- *b*\n\t\u202f"),
     )
 
-    assert by_pipe(model, "one\n")[1:] == ("# A\n\n- *b*\n\x1b\n", "")
-
-
-def test_control_characters_do_not_reach_a_terminal() -> None:
-    """Stdout may be one though stdin is a pipe."""
-
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    output = Terminal()
-    conversation = Conversation(Scripted(turn("", "\x1b[31mred")), load_tokenizer())
-    answer_lines(conversation, ["one"], output, io.StringIO())
-
-    assert output.getvalue() == "[31mred\n"
+    assert by_pipe(model, "one\n")[1:] == ("# A\n\n- *b*\n\t\u202f\n", "")
 
 
 def test_nothing_is_nothing() -> None:

@@ -155,20 +155,32 @@ def test_version_prints_the_version(
     assert capsys.readouterr().out == f"gptoss-mlx {gptoss_mlx.__version__}\n"
 
 
-def test_no_color_is_heeded(
-    register: Register, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("environment", "terminal", "is_red"),
+    [
+        ({"TERM": "xterm"}, True, True),
+        ({"TERM": "xterm", "NO_COLOR": "1"}, True, False),
+        ({"TERM": "dumb"}, True, False),
+        ({"TERM": "xterm"}, False, False),
+    ],
+)
+def test_errors_are_red_on_terminals_that_have_colours(
+    environment: dict[str, str],
+    terminal: bool,
+    is_red: bool,
+    register: Register,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """https://no-color.org: with NO_COLOR set, nothing is coloured."""
-    styles: list[object] = []
-    monkeypatch.setattr("typer.secho", lambda text, fg, err: styles.append(fg))
+    """And where nobody has set NO_COLOR: https://no-color.org."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
     register(fail)
 
-    monkeypatch.delenv("NO_COLOR", raising=False)
     assert exit_code() == 1
-    monkeypatch.setenv("NO_COLOR", "1")
-    assert exit_code() == 1
-
-    assert styles == ["red", None]
+    assert ("\x1b" in capsys.readouterr().err) is is_red
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

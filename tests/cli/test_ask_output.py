@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -96,23 +95,6 @@ def test_output_is_kept_while_the_model_is_loaded(
 
     assert done.stdout == "So.\n"
     assert heard == ["kept", "loaded", "not kept"]
-
-
-def test_control_characters_do_not_reach_a_terminal(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """They could make it do things; a pipe gets them as they are."""
-
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    from gptoss_mlx.cli.ask import _print
-
-    for output, printed in ((Terminal(), "[31mred"), (io.StringIO(), "\x1b[31mred")):
-        monkeypatch.setattr("sys.stdout", output)
-        _print("\x1b[31mred")
-        assert output.getvalue() == printed
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from gptoss_mlx.cli.progress import byte_progress, say
+from gptoss_mlx.cli.output import say
+from gptoss_mlx.cli.progress import byte_progress
 
 
 class Terminal(io.TextIOWrapper):

@@ -311,10 +311,11 @@ def test_a_message_cut_by_the_token_limit_is_not_malformed() -> None:
     assert (read.end, read.problem) == (None, None)
 
 
-def test_a_recipient_is_no_special_token_for_spelling_one() -> None:
+def test_a_name_is_no_special_token_for_spelling_one() -> None:
     """A tool whose name spells a token is read by its name."""
+    name = load_tokenizer().encode("<|channel|>final")
+    tokens = [*tokens_of("<|start|>"), *name, *tokens_of("<|message|>x<|end|>")]
     message = Message("tool", "x", name="<|channel|>final")
-    tokens = render_message(message, load_tokenizer())
 
     assert parse_tokens(tokens, load_tokenizer())[0].message == message
 

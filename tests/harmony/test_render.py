@@ -82,10 +82,10 @@ def everywhere(text: str) -> list[Message]:
         Message("system", text),
         Message("developer", DeveloperContent(text, tools, formats)),
         Message("developer", text),
-        Message("user", (text, text), name=text),
-        Message("assistant", text, text, text, f"<|constrain|>{text}"),
-        Message("assistant", text, text, text, text.removeprefix("<|constrain|>")),
-        Message("tool", text, text, text, name=text),
+        Message("user", (text, text)),
+        Message("assistant", text, text, "functions.f", f"<|constrain|>{text}"),
+        Message("assistant", text, text, None, text.removeprefix("<|constrain|>")),
+        Message("tool", text, text, "assistant", name="functions.f"),
     ]
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from gptoss_mlx.tools.browser.page import Page, plain
+from gptoss_mlx.controls import without_controls
+from gptoss_mlx.tools.browser.page import Page, in_a_line, plain
 
 __all__ = ["VIEW_SOURCE", "Backend", "SearchResult", "results_page"]
 
@@ -48,7 +49,7 @@ class SearchResult:
 def results_page(query: str, results: Sequence[SearchResult]) -> Page:
     """Show results as gpt-oss's back ends do: a heading, and a link each."""
     items = [
-        f"  * 【{id}†{_link_text(result)}】 {_in_a_line(plain(result.summary))}".rstrip()
+        f"  * 【{id}†{_link_text(result)}】 {_summary(result)}".rstrip()
         for id, result in enumerate(results)
     ]
     return Page(
@@ -63,12 +64,13 @@ def results_page(query: str, results: Sequence[SearchResult]) -> Page:
 def _link_text(result: SearchResult) -> str:
     """Return ``text†domain``. A file has no domain: its name says where it is."""
     title, domain = (
-        _in_a_line(plain(text)).replace("†", "‡") for text in (result.title, result.url)
+        in_a_line(" ".join(text.split())).replace("†", "‡")
+        for text in (result.title, result.url)
     )
     if "://" in domain:
         domain = urlsplit(domain).netloc
     return title if domain in ("", title) else f"{title}†{domain}"
 
 
-def _in_a_line(text: str) -> str:
-    return " ".join(text.split())
+def _summary(result: SearchResult) -> str:
+    return " ".join(without_controls(plain(result.summary)).split())

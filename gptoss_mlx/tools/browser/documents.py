@@ -12,9 +12,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote
 
+from gptoss_mlx.controls import without_controls
 from gptoss_mlx.errors import ToolError
 from gptoss_mlx.tools.browser.backend import VIEW_SOURCE, SearchResult, results_page
-from gptoss_mlx.tools.browser.page import Page, plain
+from gptoss_mlx.tools.browser.page import Page, in_a_line, plain
 
 __all__ = ["Document", "Documents"]
 
@@ -128,8 +129,10 @@ class Documents:
 
 
 def _page(document: Document) -> Page:
-    text = document.text.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n")
-    return Page(document.url, " ".join(plain(document.title).split()), plain(text))
+    lines = document.text.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n").split("\n")
+    # Unicode's separators become spaces: every line of the document stays one.
+    text = "\n".join(" ".join(without_controls(plain(line)).split("\n")) for line in lines)
+    return Page(document.url, in_a_line(" ".join(document.title.split())), text)
 
 
 def _words(text: str) -> list[str]:

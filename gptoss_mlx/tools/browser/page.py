@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-__all__ = ["WIDTH", "Page", "plain", "wrap"]
+from gptoss_mlx.controls import escaped
+
+__all__ = ["WIDTH", "Page", "in_a_line", "plain", "wrap"]
 
 WIDTH = 80
 """Columns of a display line."""
@@ -114,3 +116,8 @@ def wrap(line: str) -> Iterator[str]:
 def plain(text: str) -> str:
     """Replace in a text what would look like a link in a page."""
     return text.translate(_MARKS)
+
+
+def in_a_line(text: str) -> str:
+    """Make of a title or a URL one line that looks like no link."""
+    return escaped(plain(" ".join(text.splitlines())))

@@ -8,6 +8,7 @@ What is shown equals gpt-oss 0.0.9's SimpleBrowserTool, given the same pages, bu
 * ``num_lines``. It shows 8,192 tokens at most (there: any number of them).
 * An old cursor. It is the page that was shown under it (there: the newest page of the same
   URL, which is empty for every search).
+* A page's title and URL. They are one line each, and look like no link (there: as is).
 * ``find`` in a page where a line broke in a link's domain. The lines after it keep their
   numbers.
 
@@ -18,17 +19,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
+from gptoss_mlx.controls import escaped
 from gptoss_mlx.errors import GptOssError, ToolError
 from gptoss_mlx.harmony.builtin_tools import BROWSER
 from gptoss_mlx.harmony.messages import Message, ToolNamespace
 from gptoss_mlx.tokenizer import Tokenizer, load_tokenizer
 from gptoss_mlx.tools.browser.backend import VIEW_SOURCE, Backend
 from gptoss_mlx.tools.browser.find import find_in_page
-from gptoss_mlx.tools.browser.page import Page
+from gptoss_mlx.tools.browser.page import Page, in_a_line
 from gptoss_mlx.tools.tool import Tool
 
 __all__ = ["Browser", "View"]
@@ -40,6 +42,8 @@ MAX_VIEW_TOKENS = 8_192
 
 MAX_SHOWN = 1_024
 """Characters of a URL or a message in what the model is shown."""
+
+_NOT_QUOTED = ":/?#[]@!$&'()*+,;="  # What has a meaning in a URL.
 
 READING_BACK = 4
 """Lines that are shown before the passage to which a link leads."""
@@ -121,7 +125,7 @@ class Browser(Tool):
             page = self._backend.search(query, min(max(topn, 1), MAX_RESULTS))
         except GptOssError as error:
             raise ToolError(
-                f"Error during search for `{query}`: {_shortened(str(error))}"
+                f"Error during search for `{in_a_line(query)}`: {_shortened(str(error))}"
             ) from error
         return self._show(page)
 
@@ -179,10 +183,11 @@ class Browser(Tool):
 
     def _fetch(self, url: str) -> Page:
         try:
-            return self._backend.fetch(url)
+            return _in_a_frame(self._backend.fetch(url))
         except GptOssError as error:
+            shown = _shortened(in_a_line(url))
             raise ToolError(
-                f"Error fetching URL `{_shortened(url)}`: {_shortened(str(error))}"
+                f"Error fetching URL `{shown}`: {_shortened(str(error))}"
             ) from error
 
     def _show(self, page: Page, first: int = 0, num_lines: int = -1) -> str:
@@ -222,6 +227,14 @@ class Browser(Tool):
             for id in ids[:tokens]
         )
         return min(text[:shown].count("\n") + 1, end - first)
+
+
+def _in_a_frame(page: Page) -> Page:
+    """Give a page a title and a URL that are shown as one line each, and as no link."""
+    title, url = in_a_line(page.title), unquote(page.url)
+    if in_a_line(url) == url:
+        return page if title == page.title else replace(page, title=title)
+    return replace(page, title=title, url=quote(in_a_line(url), safe=_NOT_QUOTED))
 
 
 class _Arguments:
@@ -296,7 +309,9 @@ def _argument_names(function: str) -> list[str]:
 def _type(value: object) -> str:
     """Say what a JSON value is, in JSON's words."""
     if isinstance(value, str):
-        return f"the string {json.dumps(_shortened(value, 40), ensure_ascii=False)}"
+        return (
+            f"the string {escaped(json.dumps(_shortened(value, 40), ensure_ascii=False))}"
+        )
     if isinstance(value, bool):
         return json.dumps(value)
     if isinstance(value, int | float):

@@ -15,6 +15,7 @@ import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 
+from gptoss_mlx.controls import escaped
 from gptoss_mlx.errors import ToolError
 from gptoss_mlx.harmony.builtin_tools import PYTHON
 from gptoss_mlx.harmony.messages import Message, ToolNamespace
@@ -246,7 +247,7 @@ class _Calculator:
 
     def _refusal(self, node: ast.AST) -> ToolError:
         text = ast.get_source_segment(self._source, node) or type(node).__name__
-        text = text.strip().partition("\n")[0]
+        text = escaped(text.strip().partition("\n")[0])
         if len(text) > 40:
             text = f"{text[:37]}..."
         return ToolError(
