@@ -15,7 +15,6 @@ from gptoss_mlx.harmony.json_form import conversation_from_json
 from gptoss_mlx.harmony.messages import Message, Role
 from gptoss_mlx.harmony.parse import STOP_TOKENS, Delta, StreamParser
 from gptoss_mlx.harmony.parse import parse as parse_tokens
-from gptoss_mlx.harmony.render import render_message
 from gptoss_mlx.tokenizer import SPECIAL_TOKENS, VOCAB_SIZE, load_tokenizer
 
 

@@ -75,7 +75,7 @@ def test_structure_is_made_of_special_tokens() -> None:
 def everywhere(text: str) -> list[Message]:
     """A message in every role, with the text wherever a text can stand."""
     schema = {"type": "object", "description": text, "properties": {text: {"title": text}}}
-    tools = (ToolNamespace(text, (ToolDescription(text, text, schema),), text),)
+    tools = (ToolNamespace("tools", (ToolDescription("f", text, schema),), text),)
     formats = (ResponseFormat(text, {text: text}, text),)
     return [
         Message("system", SystemContent(text, "low", text, text, (text,), True, tools)),
