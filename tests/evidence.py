@@ -30,6 +30,7 @@ EVIDENCE = {
     ),
     "schemas": Line(sum, "{:,} tool schemas rendered as openai-harmony does"),
     "streams": Line(sum, "{:,} random token streams read without an exception"),
+    "turns": Line(sum, "{:,} turns of strange harmony answered, rendered and read back"),
     "markdown": Line(sum, "{:,} Markdown texts seen whole, in any pieces"),
     "mutations": Line(sum, "{:,} damaged checkpoints opened or refused by name"),
     "layer": Line(max, "layer of the real shape: {:.1e} from NumPy's, at most 1e-04"),

@@ -105,7 +105,7 @@ class Functions(Tool):
             return json.dumps(result, ensure_ascii=False, default=str)
         except ToolError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # exit() in a tool ends the call alone.
             raise ToolError(f"{type(error).__name__}: {error}") from error
 
 

@@ -197,7 +197,7 @@ def test_a_function_that_is_not_there_is_told_which_are() -> None:
 
 
 def test_what_a_function_raises_is_told_to_the_model() -> None:
-    """With its kind; a ToolError is its own words, and Ctrl-C goes on."""
+    """With its kind, ``exit()`` too; a ToolError is its own words, and Ctrl-C goes on."""
 
     def calling(error: BaseException) -> str:
         def run() -> None:
@@ -210,6 +210,7 @@ def test_what_a_function_raises_is_told_to_the_model() -> None:
         return str(caught.value)
 
     assert calling(ValueError("no such city")) == "ValueError: no such city"
+    assert calling(SystemExit(3)) == "SystemExit: 3"
     assert calling(ToolError("Ask for a city.")) == "Ask for a city."
     with pytest.raises(KeyboardInterrupt):
         calling(KeyboardInterrupt())
