@@ -155,7 +155,7 @@ def _message(place: _Place) -> Message:
         place["channel"].text_or_none(),
         place["recipient"].checked_or_none(check_name),
         place["content_type"].text_or_none(),
-        place["name"].checked_or_none(check_tool_name if role == "tool" else check_name),
+        place["name"].checked_or_none(check_name),
     )
 
 

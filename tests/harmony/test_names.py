@@ -92,6 +92,10 @@ def refused(message: Message) -> None:
 @pytest.mark.parametrize("name", [*ROLES, *NO_NAMES])
 def test_a_tool_that_would_be_read_as_another_is_refused(place: str, name: str) -> None:
     """By the name of a role, or one that writes more than a name into the header."""
+    if place == "a result" and name in ROLES:
+        with pytest.raises(HarmonyError, match="A tool's name must be none of system"):
+            render_message(AS_TOOL[place](name), load_tokenizer())
+        return  # Read from JSON it is one of functions: see test_read.
     refused(AS_TOOL[place](name))
 
 
