@@ -7,11 +7,6 @@
     + NoCheckpointError
     + UnfinishedError
     + CorruptFileError
-    + MissingFileError
-    + MissingTensorError
-    + UnexpectedTensorError
-    + TensorShapeError
-    + TensorDtypeError
     + QuantizationError
   - ConvertError
     + DestinationExistsError
@@ -26,7 +21,6 @@
   - NotFiniteError
   - CacheError
     + SavedCacheError
-  - GenerationClosedError
   - ContextError
   - HarmonyError
   - ToolError
@@ -41,7 +35,7 @@ that a terminal obeys, or nobody sees, are written as escapes.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
 
@@ -59,11 +53,8 @@ __all__ = [
     "DestinationExistsError",
     "DeviceError",
     "DownloadError",
-    "GenerationClosedError",
     "GptOssError",
     "HarmonyError",
-    "MissingFileError",
-    "MissingTensorError",
     "ModelNotFoundError",
     "NoCheckpointError",
     "NoPermissionError",
@@ -72,10 +63,7 @@ __all__ = [
     "QuantizationError",
     "SavedCacheError",
     "StorageError",
-    "TensorDtypeError",
-    "TensorShapeError",
     "ToolError",
-    "UnexpectedTensorError",
     "UnfinishedError",
     "UnsupportedModelError",
     "VerifyError",
@@ -117,7 +105,7 @@ class UnsupportedModelError(ConfigError):
 
 
 class CheckpointError(GptOssError):
-    """A checkpoint on disk cannot be used."""
+    """A checkpoint cannot be used: a file or a tensor is missing, or is another."""
 
     hint = "Fetch the files again from openai/gpt-oss-20b or openai/gpt-oss-120b."
 
@@ -142,58 +130,6 @@ class CorruptFileError(CheckpointError):
     ) -> None:
         super().__init__(f"{path}: {reason}", hint=hint)
         self.path = path
-
-
-class MissingFileError(CheckpointError):
-    """The index names a file that is not in the folder."""
-
-
-class MissingTensorError(CheckpointError):
-    """A tensor that config.json implies is in none of the files."""
-
-    def __init__(self, name: str, folder: str | PathLike[str]) -> None:
-        super().__init__(
-            f"config.json implies the tensor {name!r}, but no file in {folder} has it."
-        )
-        self.name = name
-
-
-class UnexpectedTensorError(CheckpointError):
-    """A file holds a tensor that config.json does not imply, or one twice."""
-
-
-class TensorShapeError(CheckpointError):
-    """A tensor does not have the shape that config.json implies."""
-
-    def __init__(
-        self,
-        name: str,
-        path: str | PathLike[str],
-        expected: Sequence[int],
-        actual: Sequence[int],
-    ) -> None:
-        super().__init__(
-            f"{path}: tensor {name!r} must have shape {tuple(expected)} "
-            f"but has {tuple(actual)}."
-        )
-        self.name = name
-
-
-class TensorDtypeError(CheckpointError):
-    """A tensor does not have the dtype that its place in the model asks for."""
-
-    def __init__(
-        self,
-        name: str,
-        path: str | PathLike[str],
-        expected: Sequence[str],
-        actual: str,
-    ) -> None:
-        super().__init__(
-            f"{path}: tensor {name!r} must have dtype {' or '.join(expected)} "
-            f"but has {actual}."
-        )
-        self.name = name
 
 
 class QuantizationError(CheckpointError):
@@ -274,12 +210,6 @@ class CacheError(GptOssError):
     hint = "Start from a new cache: model.make_cache()"
 
 
-class GenerationClosedError(GptOssError):
-    """An answer was closed while somebody waited for its next token."""
-
-    hint = "Ask again."
-
-
 class SavedCacheError(CacheError):
     """A prompt cache cannot be taken from a file."""
 
@@ -316,7 +246,7 @@ class ToolError(GptOssError):
 
 
 class AnswerError(GptOssError):
-    """A question got no whole answer."""
+    """A question has no whole answer: it was closed, or the model did not end it."""
 
     hint = "Ask again."
 

@@ -154,12 +154,7 @@ def conversation_saying(text: str) -> Conversation:
 
 @place("a tensor's name")
 def _(shown: Shown) -> None:
-    raise errors.MissingTensorError(shown.text, shown.text)
-
-
-@place("a tensor's dtype")
-def _(shown: Shown) -> None:
-    raise errors.TensorDtypeError(shown.text, shown.text, [shown.text], shown.text)
+    raise errors.CheckpointError(f"{shown.text}: tensor {shown.text} is missing.")
 
 
 @place("a file's name")

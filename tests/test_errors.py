@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import ast
 import os
 import re
+from pathlib import Path
 
 import pytest
 
@@ -72,3 +74,37 @@ def test_a_name_that_is_no_text_can_be_printed() -> None:
     error = errors.StorageError(os.fsdecode(b"b\xe4d: No such file."))
 
     assert str(error) == r"b\udce4d: No such file."
+
+
+def caught_names() -> set[str]:
+    """The names that ``except`` has in the product."""
+    root = Path(errors.__file__).parent.parent
+    return {
+        name.id
+        for folder in ("gptoss_mlx", "convert")
+        for file in (root / folder).rglob("*.py")
+        for handler in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(handler, ast.ExceptHandler) and handler.type is not None
+        for name in ast.walk(handler.type)
+        if isinstance(name, ast.Name)
+    }
+
+
+def test_every_error_differs_from_its_parent() -> None:
+    """In its hint, its fields, or in that it is caught: else its message is enough."""
+    caught = caught_names()
+    for error in PUBLIC:
+        if error is not errors.GptOssError and error.__name__ not in caught:
+            assert {"hint", "__init__", "_shown"} & set(vars(error)), error
+
+
+def test_no_two_errors_give_the_same_hint() -> None:
+    """But for those that are caught, and one that has its parent's."""
+    caught = caught_names()
+    hints = [
+        error.hint
+        for error in PUBLIC
+        if "hint" in vars(error) and error.__name__ not in caught
+    ]
+
+    assert len(set(hints)) == len(hints)

@@ -27,12 +27,9 @@ from gptoss_mlx.config import ModelConfig, Quantization
 from gptoss_mlx.config_json import parse_config, read_config_keys
 from gptoss_mlx.device_errors import device_errors
 from gptoss_mlx.errors import (
-    MissingTensorError,
+    CheckpointError,
     QuantizationError,
     StorageError,
-    TensorDtypeError,
-    TensorShapeError,
-    UnexpectedTensorError,
     UnsupportedModelError,
     storage_errors,
 )
@@ -199,12 +196,8 @@ def open_checkpoint(folder: Path, *, only: Collection[str] | None = None) -> Che
         UnfinishedError: It is still being written.
         ConfigError: config.json is wrong, or (UnsupportedModelError) another model's.
         CorruptFileError: A file is cut short or its header is wrong.
-        MissingFileError: The index names a file that is not there.
-        CheckpointError: The index contradicts the files.
-        MissingTensorError: A tensor the config implies is in no file.
-        UnexpectedTensorError: A tensor is in a file that the config does not imply.
-        TensorShapeError: A tensor has another shape than the config implies.
-        TensorDtypeError: A tensor has another dtype than its place asks for.
+        CheckpointError: The index contradicts the files, or config.json the tensors: one is
+            missing, unknown, or of another shape or dtype.
         QuantizationError: The quantization dictionary does not describe the tensors.
         StorageError: A file cannot be read.
     """
@@ -365,12 +358,15 @@ def _check_parts(
             known.add(part.name)
             found = files.get(part.name)
             if found is None:
-                raise MissingTensorError(part.name, folder)
+                raise CheckpointError(
+                    f"config.json implies the tensor {part.name!r}, "
+                    f"but no file in {folder} has it."
+                )
             if found.dtype not in part.dtypes:
-                raise TensorDtypeError(part.name, found.path, part.dtypes, found.dtype)
+                raise _wrong(found, "dtype", " or ".join(part.dtypes), found.dtype)
             like = files[view.parts[0].name].dtype
             if found.dtype != like:  # Two halves that make one tensor.
-                raise TensorDtypeError(part.name, found.path, (like,), found.dtype)
+                raise _wrong(found, "dtype", like, found.dtype)
             if found.shape != part.shape:
                 # Only the columns follow from how a weight is packed.
                 entry = part.quantization
@@ -380,9 +376,18 @@ def _check_parts(
                         f"{part.shape} by config.json's quantization (bits {entry.bits}, "
                         f"group_size {entry.group_size}) but has {found.shape}."
                     )
-                raise TensorShapeError(part.name, found.path, part.shape, found.shape)
+                raise _wrong(found, "shape", part.shape, found.shape)
     for name, tensor in files.items():
         if name not in known:
-            raise UnexpectedTensorError(
+            raise CheckpointError(
                 f"{tensor.path}: tensor {short(name)} is none that config.json implies."
             )
+
+
+def _wrong(
+    found: TensorInfo, what: str, expected: object, actual: object
+) -> CheckpointError:
+    return CheckpointError(
+        f"{found.path}: tensor {short(found.name)} must have {what} {expected} "
+        f"but has {actual}."
+    )

@@ -13,9 +13,7 @@ from pathlib import Path
 from gptoss_mlx.checkpoint.safetensors import TensorInfo, read_header
 from gptoss_mlx.errors import (
     CheckpointError,
-    MissingFileError,
     NoCheckpointError,
-    UnexpectedTensorError,
     UnfinishedError,
     storage_errors,
 )
@@ -82,9 +80,8 @@ def list_tensors(
 
     Raises:
         NoCheckpointError: There is no safetensors file.
-        MissingFileError: The index names a file that is not there.
-        CheckpointError: The index is none, or names a tensor that its file has not.
-        UnexpectedTensorError: Two files have the same tensor, or the index leaves one out.
+        CheckpointError: The index names a file or a tensor that is not there, or leaves one
+            out; or two files have the same tensor.
         CorruptFileError: A file is cut short or its header is wrong.
         ConfigError: The index is no JSON object.
         StorageError: A file cannot be read.
@@ -96,7 +93,7 @@ def list_tensors(
     for path in _files(folder, weight_map, only):
         for name, tensor in read_header(path).items():
             if name in tensors:
-                raise UnexpectedTensorError(
+                raise CheckpointError(
                     f"{path}: tensor {short(name)} must be in one file "
                     f"but is in {tensors[name].path.name} too."
                 )
@@ -135,7 +132,7 @@ def _files(
         for name in names:
             hidden = only is not None and name not in only
             if hidden or not has_file(folder / name):
-                raise MissingFileError(
+                raise CheckpointError(
                     f"{folder / INDEX} names {short(name)}, but there is no such file."
                 )
         return [folder / name for name in names]
@@ -175,6 +172,6 @@ def _check_index(
             )
     for name, tensor in tensors.items():
         if name not in weight_map:
-            raise UnexpectedTensorError(
+            raise CheckpointError(
                 f"{tensor.path}: tensor {short(name)} must be in {INDEX} but is not."
             )

@@ -23,7 +23,7 @@ from typing import Self
 
 import mlx.core as mx
 
-from gptoss_mlx.errors import GenerationClosedError
+from gptoss_mlx.errors import AnswerError
 from gptoss_mlx.generation.request import GeneratedToken, Generation, Request
 
 __all__ = ["IDLE_S", "Lane", "ThreadedGeneration", "is_computing"]
@@ -123,7 +123,7 @@ class ThreadedGeneration:
 
         Raises:
             StopIteration: There is none.
-            GenerationClosedError: Another thread has closed it meanwhile, or the process
+            AnswerError: Another thread has closed it meanwhile, or the process
                 ends.
             RuntimeError: A processor or a grammar asks: it would wait for itself.
             Exception: What the model, ``request.progress`` or ``request.watch`` raises.
@@ -347,8 +347,8 @@ def _clear_frames(error: BaseException) -> None:
 CLOSED, FINISHED = "it was closed by another thread", "the process ends"
 
 
-def _closed(reason: str) -> GenerationClosedError:
-    return GenerationClosedError(f"The answer must come to its end but {reason}.")
+def _closed(reason: str) -> AnswerError:
+    return AnswerError(f"The answer must come to its end but {reason}.")
 
 
 _thread = _ComputeThread()

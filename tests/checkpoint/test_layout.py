@@ -25,12 +25,9 @@ from gptoss_mlx.errors import (
     ConfigError,
     CorruptFileError,
     GptOssError,
-    MissingFileError,
-    MissingTensorError,
     NoCheckpointError,
     NoPermissionError,
     StorageError,
-    UnexpectedTensorError,
     UnfinishedError,
     UnsupportedModelError,
 )
@@ -386,7 +383,7 @@ def test_an_index_that_names_a_pipe_or_folder(make: Any, folder: Path) -> None:
 
     refused(
         folder,
-        MissingFileError,
+        CheckpointError,
         f"{folder / INDEX} names 'model-2.safetensors', but there is no such file.",
     )
 
@@ -400,7 +397,7 @@ def test_an_index_that_names_a_missing_file(folder: Path) -> None:
 
     refused(
         folder,
-        MissingFileError,
+        CheckpointError,
         f"{folder / INDEX} names 'model-2.safetensors', but there is no such file.",
     )
 
@@ -438,7 +435,7 @@ def test_an_index_that_names_half_a_surrogate_pair(folder: Path) -> None:
 
     refused(
         folder,
-        MissingFileError,
+        CheckpointError,
         rf"{folder / INDEX} names '\ud800\x1b[2J', but there is no such file.",
     )
 
@@ -509,7 +506,7 @@ def test_an_index_without_one_of_the_tensors(folder: Path) -> None:
 
     refused(
         folder,
-        UnexpectedTensorError,
+        CheckpointError,
         f"{folder / MODEL}: tensor '{NORM}' must be in {INDEX} but is not.",
     )
 
@@ -524,7 +521,7 @@ def test_a_tensor_in_two_files(folder: Path, index: bool) -> None:
 
     refused(
         folder,
-        UnexpectedTensorError,
+        CheckpointError,
         f"{folder / MODEL}: tensor '{NORM}' must be in one file "
         "but is in model-2.safetensors too.",
     )
@@ -539,7 +536,7 @@ def test_a_missing_shard_without_an_index(folder: Path) -> None:
     )
     (folder / "model-1.safetensors").unlink()
 
-    with pytest.raises(MissingTensorError, match=re.escape(f"no file in {folder} has it")):
+    with pytest.raises(CheckpointError, match=re.escape(f"no file in {folder} has it")):
         open_checkpoint(folder)
 
 

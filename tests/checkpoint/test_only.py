@@ -9,7 +9,7 @@ import pytest
 from tiny_checkpoint import write_tiny_checkpoint
 
 from gptoss_mlx.checkpoint.folder import open_checkpoint
-from gptoss_mlx.errors import MissingFileError, NoCheckpointError
+from gptoss_mlx.errors import CheckpointError, NoCheckpointError
 
 
 def test_other_files_are_as_if_they_were_not_there(tmp_path: Path) -> None:
@@ -31,7 +31,7 @@ def test_an_index_cannot_name_another_file(tmp_path: Path) -> None:
     index = {"weight_map": {"lm_head.weight": shard}}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
 
-    with pytest.raises(MissingFileError):
+    with pytest.raises(CheckpointError):
         open_checkpoint(tmp_path, only=["config.json", "model.safetensors.index.json"])
 
 

@@ -20,7 +20,7 @@ from golden import Case
 
 from gptoss_mlx import load_model
 from gptoss_mlx.device_errors import device_errors
-from gptoss_mlx.errors import DeviceError, GenerationClosedError
+from gptoss_mlx.errors import AnswerError, DeviceError
 from gptoss_mlx.generation import compute_thread
 from gptoss_mlx.generation.compute_thread import Lane, ThreadedGeneration
 from gptoss_mlx.generation.engine import generate
@@ -198,7 +198,7 @@ def test_a_waiting_thread_is_told_that_another_has_closed_its_answer() -> None:
     generation, _ = begin(Lane(), gate=gate)
     threading.Timer(0.1, generation.close).start()
 
-    with pytest.raises(GenerationClosedError, match="closed by another thread"):
+    with pytest.raises(AnswerError, match="closed by another thread"):
         next(generation)
 
 
