@@ -82,6 +82,18 @@ SPECIAL_TOKENS: dict[str, int] = NAMED_TOKENS | {
 }
 """Text to id, from ``<|startoftext|>`` (199998) to ``<|reserved_201087|>``."""
 
+END_OF_TEXT = NAMED_TOKENS["<|endoftext|>"]
+RETURN = NAMED_TOKENS["<|return|>"]
+CONSTRAIN = NAMED_TOKENS["<|constrain|>"]
+CHANNEL = NAMED_TOKENS["<|channel|>"]
+START = NAMED_TOKENS["<|start|>"]
+END = NAMED_TOKENS["<|end|>"]
+MESSAGE = NAMED_TOKENS["<|message|>"]
+CALL = NAMED_TOKENS["<|call|>"]
+
+STOP_TOKENS = frozenset({RETURN, CALL, END_OF_TEXT})
+"""What ends an assistant's turn. ``<|end|>`` ends a message only."""
+
 
 class Tokenizer:
     """Turns text into token ids and back. Safe to share between threads."""

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from gptoss_mlx.conversation.headerless import has_header, is_headerless
-from gptoss_mlx.harmony.messages import CHANNELS, Message
+from gptoss_mlx.harmony.messages import CHANNELS, FUNCTIONS, Message
 from gptoss_mlx.harmony.names import is_name, is_tool_name
-from gptoss_mlx.harmony.parse import CALL, MESSAGE, Delta, ParsedMessage
-from gptoss_mlx.tools.tool import FUNCTIONS
+from gptoss_mlx.harmony.parse import Delta, ParsedMessage
+from gptoss_mlx.tokenizer import CALL, MESSAGE
 
 __all__ = [
     "Call",

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from gptoss_mlx.harmony.parse import END, MESSAGE, Delta, ParsedMessage
+from gptoss_mlx.harmony.parse import Delta, ParsedMessage
+from gptoss_mlx.tokenizer import END, MESSAGE
 
 __all__ = ["HeaderlessText", "has_header", "is_headerless"]
 

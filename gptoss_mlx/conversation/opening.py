@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from gptoss_mlx.conversation.read import Given
 from gptoss_mlx.harmony.messages import (
+    FUNCTIONS,
     DeveloperContent,
     Effort,
     Message,
@@ -14,7 +15,7 @@ from gptoss_mlx.harmony.messages import (
     system_message,
 )
 from gptoss_mlx.harmony.names import check_tool_name
-from gptoss_mlx.tools.tool import FUNCTIONS, Tool
+from gptoss_mlx.tools.tool import Tool
 
 __all__ = ["opening_messages"]
 

@@ -23,6 +23,7 @@ from gptoss_mlx.model.cache import (
     SlidingCache,
     Window,
 )
+from gptoss_mlx.tokenizer import CHANNEL, END, MESSAGE, START
 
 __all__ = [
     "BOUNDARIES",
@@ -33,8 +34,8 @@ __all__ = [
     "common_prefix",
 ]
 
-BOUNDARIES = frozenset({200_005, 200_006, 200_007, 200_008})
-"""Tokens after which a later prompt may go on otherwise: channel, start, end, message."""
+BOUNDARIES = frozenset({CHANNEL, START, END, MESSAGE})
+"""Tokens after which a later prompt may go on otherwise."""
 
 # The oldest checkpoints, in the instructions: they serve the next conversation too.
 KEPT_FIRST = 3

@@ -6,12 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from gptoss_mlx.tokenizer import StreamDecoder, load_tokenizer
+from gptoss_mlx.tokenizer import STOP_TOKENS, StreamDecoder, load_tokenizer
 
-__all__ = ["STOP_TOKENS", "FinishReason", "StopDetector", "StopStrings", "Stops"]
-
-STOP_TOKENS = frozenset({200_002, 200_012, 199_999})
-"""``<|return|>``, ``<|call|>``, ``<|endoftext|>``. ``<|end|>`` ends a message alone."""
+__all__ = ["FinishReason", "StopDetector", "StopStrings", "Stops"]
 
 FinishReason = Literal["stop", "length", "context"]
 """A stop token or text came, ``max_tokens`` are out, or the context is full."""

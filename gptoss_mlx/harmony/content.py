@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Sequence
 
 from gptoss_mlx.harmony.messages import (
+    FUNCTIONS,
     Content,
     DeveloperContent,
     Message,
@@ -19,8 +20,6 @@ from gptoss_mlx.harmony.names import check_name, check_tool_name
 from gptoss_mlx.harmony.schema import typescript_type
 
 __all__ = ["content_text", "has_functions"]
-
-FUNCTIONS = "functions"
 
 
 def content_text(content: Content, *, functions: bool = False) -> str:

@@ -14,12 +14,10 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from gptoss_mlx.harmony.messages import CHANNELS, ROLES, Role
-from gptoss_mlx.tokenizer import SPECIAL_TOKENS, Tokenizer
+from gptoss_mlx.tokenizer import CHANNEL, CONSTRAIN, Tokenizer
 
 __all__ = ["Header", "read_cut_header", "read_header"]
 
-CHANNEL = SPECIAL_TOKENS["<|channel|>"]
-CONSTRAIN = SPECIAL_TOKENS["<|constrain|>"]
 
 WHITESPACE = re.compile(r"[ \t\n\r\f]+")
 # What may be called without "to=" before it: nothing else looks like this.

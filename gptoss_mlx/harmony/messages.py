@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 __all__ = [
     "CHANNELS",
     "EFFORTS",
+    "FUNCTIONS",
     "ROLES",
     "Content",
     "DeveloperContent",
@@ -36,6 +37,9 @@ EFFORTS: tuple[Effort, ...] = get_args(Effort)
 IDENTITY = "You are ChatGPT, a large language model trained by OpenAI."
 KNOWLEDGE_CUTOFF = "2024-06"
 CHANNELS = ("analysis", "commentary", "final")
+
+FUNCTIONS = "functions"
+"""The namespace of the caller's own tools, which the developer message describes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,5 +182,5 @@ def developer_message(
     response_formats: tuple[ResponseFormat, ...] = (),
 ) -> Message:
     """Make the developer message: instructions, and functions that may be called."""
-    tools = (ToolNamespace("functions", functions),) if functions else ()
+    tools = (ToolNamespace(FUNCTIONS, functions),) if functions else ()
     return Message("developer", DeveloperContent(instructions, tools, response_formats))

@@ -10,20 +10,19 @@ from dataclasses import dataclass, field, replace
 
 from gptoss_mlx.harmony.header import Header, read_cut_header, read_header
 from gptoss_mlx.harmony.messages import Message, Role
-from gptoss_mlx.tokenizer import SPECIAL_TOKENS, StreamDecoder, Tokenizer
-
-__all__ = ["STOP_TOKENS", "Delta", "ParsedMessage", "StreamParser", "parse"]
-
-STOP_TOKENS = frozenset(
-    SPECIAL_TOKENS[text] for text in ("<|return|>", "<|call|>", "<|endoftext|>")
+from gptoss_mlx.tokenizer import (
+    CALL,
+    CHANNEL,
+    END,
+    MESSAGE,
+    START,
+    STOP_TOKENS,
+    StreamDecoder,
+    Tokenizer,
 )
-"""What ends an assistant's turn. ``<|end|>`` ends a message only."""
 
-START = SPECIAL_TOKENS["<|start|>"]
-CHANNEL = SPECIAL_TOKENS["<|channel|>"]
-MESSAGE = SPECIAL_TOKENS["<|message|>"]
-END = SPECIAL_TOKENS["<|end|>"]
-CALL = SPECIAL_TOKENS["<|call|>"]
+__all__ = ["Delta", "ParsedMessage", "StreamParser", "parse"]
+
 
 MAX_PROBLEM = 500
 """Characters of a message's problem. What was meant is in its tokens."""

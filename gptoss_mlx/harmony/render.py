@@ -17,7 +17,16 @@ from gptoss_mlx.harmony.messages import (
     SystemContent,
 )
 from gptoss_mlx.harmony.names import check_name, check_tool_name
-from gptoss_mlx.tokenizer import SPECIAL_TOKENS, Tokenizer
+from gptoss_mlx.tokenizer import (
+    CALL,
+    CHANNEL,
+    CONSTRAIN,
+    END,
+    MESSAGE,
+    RETURN,
+    START,
+    Tokenizer,
+)
 
 __all__ = [
     "drop_old_analysis",
@@ -25,14 +34,6 @@ __all__ = [
     "render_for_training",
     "render_message",
 ]
-
-START = SPECIAL_TOKENS["<|start|>"]
-CHANNEL = SPECIAL_TOKENS["<|channel|>"]
-CONSTRAIN = SPECIAL_TOKENS["<|constrain|>"]
-MESSAGE = SPECIAL_TOKENS["<|message|>"]
-END = SPECIAL_TOKENS["<|end|>"]
-CALL = SPECIAL_TOKENS["<|call|>"]
-RETURN = SPECIAL_TOKENS["<|return|>"]
 
 
 def render_conversation(

@@ -15,9 +15,9 @@ from referencing import Registry
 from referencing.exceptions import Unresolvable
 
 from gptoss_mlx.errors import ToolError
-from gptoss_mlx.harmony.messages import Message, ToolDescription, ToolNamespace
+from gptoss_mlx.harmony.messages import FUNCTIONS, Message, ToolDescription, ToolNamespace
 from gptoss_mlx.harmony.names import is_name
-from gptoss_mlx.tools.tool import FUNCTIONS, Tool
+from gptoss_mlx.tools.tool import Tool
 
 __all__ = ["Function", "Functions"]
 

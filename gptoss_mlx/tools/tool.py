@@ -8,12 +8,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
-from gptoss_mlx.harmony.messages import Message, ToolNamespace
+from gptoss_mlx.harmony.messages import FUNCTIONS, Message, ToolNamespace
 
-__all__ = ["FUNCTIONS", "Tool", "tool_for"]
-
-FUNCTIONS = "functions"
-"""The namespace of the caller's own tools, which the developer message describes."""
+__all__ = ["Tool", "tool_for"]
 
 
 class Tool(ABC):

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 
 from gptoss_mlx.harmony.json_form import conversation_from_json
 from gptoss_mlx.harmony.messages import Message, Role
-from gptoss_mlx.harmony.parse import STOP_TOKENS, Delta, StreamParser
+from gptoss_mlx.harmony.parse import Delta, StreamParser
 from gptoss_mlx.harmony.parse import parse as parse_tokens
-from gptoss_mlx.tokenizer import SPECIAL_TOKENS, VOCAB_SIZE, load_tokenizer
+from gptoss_mlx.tokenizer import SPECIAL_TOKENS, STOP_TOKENS, VOCAB_SIZE, load_tokenizer
 
 
 def tokens_of(text: str) -> list[int]:
