@@ -25,7 +25,7 @@ from gptoss_mlx.chat.markdown_parser import parse_blocks
 __all__ = ["AnswerMarkdown"]
 
 # Longer words may be broken.
-LEAST_COLUMN = 6
+MIN_COLUMN_CELLS = 6
 # Text is not wrapped narrower, however deep it is nested.
 LEAST_WIDTH = 10
 
@@ -196,7 +196,7 @@ def _justify(cell: SyntaxTreeNode) -> JustifyMethod:
 def _least_width(column: Sequence[Text]) -> int:
     """Tell how wide a column must be to be read."""
     words = (word for cell in column for word in cell.plain.split())
-    return min(max((cell_len(word) for word in words), default=1), LEAST_COLUMN)
+    return min(max((cell_len(word) for word in words), default=1), MIN_COLUMN_CELLS)
 
 
 def _trimmed(line: list[Segment]) -> list[Segment]:

@@ -19,9 +19,9 @@ from rich.text import Text
 
 __all__ = ["Screen"]
 
-SECONDS_BETWEEN_REFRESHES = 0.1
+REFRESH_S = 0.1
 # Of the time, a fifth at most goes into showing what comes.
-REFRESHES_REST = 4
+REST_PER_DRAW = 4
 
 
 class Screen:
@@ -40,7 +40,7 @@ class Screen:
         self._below_is_note = False
         self._last: bool | None = None  # Whether a note was printed last; None: nothing.
         self._refreshed = 0.0
-        self._rest_s = SECONDS_BETWEEN_REFRESHES
+        self._rest_s = REFRESH_S
         self._live = Live(
             _Tail(self._changing),
             console=console,
@@ -67,7 +67,7 @@ class Screen:
         """Be not due for a while, after work on what is shown that began at ``begun``."""
         self._refreshed = time.monotonic()
         spent = self._refreshed - begun
-        self._rest_s = max(SECONDS_BETWEEN_REFRESHES, REFRESHES_REST * spent)
+        self._rest_s = max(REFRESH_S, REST_PER_DRAW * spent)
 
     def show(self, below: RenderableType | None) -> None:
         """Show this under what was printed, in place of what was there."""

@@ -19,7 +19,7 @@ from gptoss_mlx.harmony.parse import Delta
 
 __all__ = ["TurnView"]
 
-SECONDS_WITHOUT_A_WORD = 1.0
+QUIET_S = 1.0
 
 
 class _Part(Protocol):
@@ -51,13 +51,13 @@ class TurnView:
     def progress(self, done: int, total: int) -> None:
         """Say how far the reading of the prompt is, where it takes its time."""
         spent = time.monotonic() - self._waiting_since
-        if done < total and spent * total / max(done, 1) > SECONDS_WITHOUT_A_WORD:
+        if done < total and spent * total / max(done, 1) > QUIET_S:
             self._screen.show_note(f"Reading {done:,} of {total:,} tokens")
 
     def tick(self) -> None:
         """Say that the model writes, where it is long since there was anything to show."""
         spent = time.monotonic() - self._waiting_since
-        if self._part is None and spent > SECONDS_WITHOUT_A_WORD:
+        if self._part is None and spent > QUIET_S:
             self._screen.show_note(f"Waiting for words {spent:.1f} s")
 
     def toggle(self) -> None:

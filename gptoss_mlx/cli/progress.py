@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["TokenProgress", "byte_progress", "size_text", "token_progress"]
 
 # Without a terminal, a line now and then.
-SECONDS_BETWEEN_LINES = 10.0
+LINE_S = 10.0
 
 
 def size_text(nbytes: float) -> str:
@@ -85,7 +85,7 @@ def _plain_lines(task: str) -> Callable[[int, int], None]:
         now = time.monotonic()
         if before is None:
             before = done
-        if done < total and now - shown < SECONDS_BETWEEN_LINES:
+        if done < total and now - shown < LINE_S:
             return
         shown = now
         rate = (done - before) / max(now - started, 1e-3)

@@ -1,4 +1,4 @@
-"""What a turn takes: tokens and seconds."""
+"""Tokens and seconds of a turn."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ __all__ = ["Clock", "Usage"]
 
 @dataclass(slots=True)
 class Usage:
-    """What a turn took.
+    """Tokens and seconds of a turn.
 
     Attributes:
         prompt_tokens: Those of the first prompt.
-        cached_tokens: How many of these were not read again.
+        cached_tokens: How many of these were in the cache.
         generated_tokens: All that the model wrote, structure included.
         reasoning_tokens: How many of these were ``analysis``.
         context_tokens: Prompt and answer at the end of the turn.
-        calls: Those that were looked at: not one too many, nor the same again.
-        prefill_s: Seconds until the first token, in every step of the turn.
-        decode_s: Seconds for the later tokens, without the tools' own.
-        later_tokens: Those that came in ``decode_s``.
+        calls: Calls of tools that were handled.
+        prefill_s: Seconds until the first token, summed over the steps of the turn.
+        decode_s: Seconds for the later tokens, those of the tools not included.
+        decode_tokens: How many tokens were generated in ``decode_s``.
     """
 
     prompt_tokens: int = 0
@@ -32,25 +32,25 @@ class Usage:
     calls: int = 0
     prefill_s: float = 0.0
     decode_s: float = 0.0
-    later_tokens: int = 0
+    decode_tokens: int = 0
 
     @property
     def prefill_tokens_per_s(self) -> float:
-        """How quickly what was new in the first prompt was read; 0 if nothing was."""
+        """Tokens per second of the uncached part of the first prompt; 0 if it is empty."""
         new = self.prompt_tokens - self.cached_tokens
         return new / self.prefill_s if self.prefill_s > 0 else 0.0
 
     @property
     def tokens_per_s(self) -> float:
-        """How quickly tokens come, once the prompt is read; 0 if none did."""
-        return self.later_tokens / self.decode_s if self.decode_s > 0 else 0.0
+        """Tokens per second after the first; 0 if there were none."""
+        return self.decode_tokens / self.decode_s if self.decode_s > 0 else 0.0
 
 
 class Clock:
     """Times the tokens of one step of a turn.
 
     Attributes:
-        tokens: How many have come.
+        tokens: How many have been generated.
     """
 
     def __init__(self) -> None:
@@ -58,15 +58,15 @@ class Clock:
         self._begun = self._first = self._last = time.perf_counter()
 
     def tick(self) -> None:
-        """Note that a token has come."""
+        """Count one token."""
         self._last = time.perf_counter()
         if not self.tokens:
             self._first = self._last
         self.tokens += 1
 
     def stop(self, usage: Usage) -> None:
-        """Add what was timed to ``usage``."""
+        """Add the counts and times to ``usage``."""
         usage.generated_tokens += self.tokens
-        usage.later_tokens += max(self.tokens - 1, 0)
+        usage.decode_tokens += max(self.tokens - 1, 0)
         usage.prefill_s += self._first - self._begun
         usage.decode_s += self._last - self._first

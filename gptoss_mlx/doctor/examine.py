@@ -83,7 +83,7 @@ def examine(
         layer=layer,
         tour=tuple(tour),
         peak_bytes=demo_peak_bytes,
-        tokens_per_s=sum(usage.later_tokens for usage in spent) / seconds,
+        tokens_per_s=sum(usage.decode_tokens for usage in spent) / seconds,
         speed=speed,
     )
 

@@ -246,7 +246,7 @@ def _read(model: Model, cases: Sequence[Case]) -> list[Floats]:
     for start, queries in cases:
         held = cache[0].offset
         if held > start:
-            cache[0].rewind(held - start)
+            cache[0].trim(held - start)
         for first in range(held, start, PREFILL_TOKENS):
             tokens = mx.arange(first, min(first + PREFILL_TOKENS, start))
             model.model(tokens[None], cache)

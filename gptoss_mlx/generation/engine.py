@@ -73,7 +73,7 @@ def generate(
                 f"but has {len(request.prompt):,}."
             )
     if cache is None:
-        cache = PromptCache(model, max_checkpoints=0)
+        cache = PromptCache(model, max_snapshots=0)
     return _Generation(model, request, cache, room_tokens, chunk_tokens, wired_bytes)
 
 
@@ -115,7 +115,7 @@ class _Generation:
         cache = self._cache
         text = list(self._request.prompt)
         hidden = self._prefill(text, self._request.progress)
-        begun, self.cached_tokens = cache.begun, cache.reused
+        begun, self.cached_tokens = cache.begun, cache.cached_tokens
         with self._cleared_on_error():
             drawn = self._draw(hidden)
         for number in count(1):
@@ -137,13 +137,13 @@ class _Generation:
         following = None
         if grammar is None and number != self._stops.limit:
             # Queued before this token's id is known, and waited for.
-            following = self._draw(cache.step(drawn.token))
+            following = self._draw(cache.decode(drawn.token))
         token = drawn.id
         drawn.check()
         reason = self._stops.push(token, number)
         if grammar is not None and reason is None:
             grammar.accept(token)
-            following = self._draw(cache.step(drawn.token))
+            following = self._draw(cache.decode(drawn.token))
         if following is not None:
             cache.record(token)
         return drawn.read(reason), None if reason is not None else following
@@ -176,7 +176,7 @@ class _Generation:
             )
             piece = rest[done : done + chunk]
             with self._cleared_on_error():
-                hidden = self._cache.read(piece)
+                hidden = self._cache.prefill(piece)
             done += len(piece)
             if progress is not None:
                 progress(done, len(rest))

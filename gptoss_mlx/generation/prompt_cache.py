@@ -1,8 +1,8 @@
-"""What a model has read of a conversation, so that the next turn reads only what is new.
+"""The KV cache of a conversation, of which the next prompt reuses the common prefix.
 
-Harmony drops the reasoning after each turn, so every next prompt leaves the text that was
-read somewhere in its middle. Full layers forget what comes after that place. Sliding
-layers no longer hold what came before it: they go back to a checkpoint, a copy of their
+Harmony drops the reasoning after each turn, so every next prompt differs from the cached
+tokens somewhere in their middle. Full layers are trimmed to that position. Sliding layers
+no longer hold the window before it: they are restored from a snapshot, a copy of their
 window that was taken there.
 """
 
@@ -27,17 +27,17 @@ from gptoss_mlx.tokenizer import CHANNEL, END, MESSAGE, START
 
 __all__ = [
     "BOUNDARIES",
-    "Checkpoint",
     "HiddenStates",
     "LanguageModel",
     "PromptCache",
+    "Snapshot",
     "common_prefix",
 ]
 
 BOUNDARIES = frozenset({CHANNEL, START, END, MESSAGE})
 """Tokens after which a later prompt may go on otherwise."""
 
-# The oldest checkpoints, in the instructions: they serve the next conversation too.
+# The oldest snapshots, in the instructions: they serve the next conversation too.
 KEPT_FIRST = 3
 
 
@@ -66,7 +66,7 @@ class LanguageModel(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Checkpoint:
+class Snapshot:
     """The windows of all sliding layers at one position.
 
     Attributes:
@@ -91,18 +91,18 @@ class Checkpoint:
 
 
 class PromptCache:
-    """Keys and values of one conversation, which goes back instead of starting over.
+    """Keys and values of one conversation, trimmed to what the next prompt has in common.
 
-    ``begin`` a prompt, ``read`` what it says is missing, then ``step`` and ``record``
-    each token of the answer. The same cache takes the next prompt, whatever it is.
+    ``begin`` a prompt, ``prefill`` the tokens it returns, then ``decode`` and ``record``
+    each token of the answer. The same cache takes any next prompt.
 
     Attributes:
-        model: What reads the tokens.
-        tokens: What was read, answers included.
-        reused: Tokens of the last prompt that were not read again.
+        model: Computes keys, values and hidden states.
+        tokens: Those whose keys and values are held, answers included.
+        cached_tokens: How many tokens of the last prompt were in the cache.
         begun: How many prompts have begun.
-        layers: A cache a layer.
-        checkpoints: In order of position.
+        layers: One cache per layer.
+        snapshots: In order of position.
         turn_start: Where the turn's first answer began.
     """
 
@@ -110,27 +110,27 @@ class PromptCache:
         self,
         model: LanguageModel,
         *,
-        max_checkpoints: int = MAX_WINDOWS,
+        max_snapshots: int = MAX_WINDOWS,
         boundaries: frozenset[int] = BOUNDARIES,
     ) -> None:
         """Make an empty cache.
 
         Args:
-            model: Reads the tokens.
-            max_checkpoints: The most to keep. The oldest go first, but for those at the
+            model: Computes keys, values and hidden states.
+            max_snapshots: The most to keep. The oldest go first, but for those at the
                 start of the text and the one where the turn's answer began. 0: none.
-                One has 3.3 MB for gpt-oss-20b in bf16, and 5.0 MB for -120b.
-            boundaries: Tokens after which checkpoints are taken.
+                One takes 3.3 MB for gpt-oss-20b in bf16, and 5.0 MB for -120b.
+            boundaries: Tokens after which snapshots are taken.
 
         Raises:
-            ValueError: ``max_checkpoints`` is negative.
+            ValueError: ``max_snapshots`` is negative.
         """
-        if max_checkpoints < 0:
+        if max_snapshots < 0:
             raise ValueError(
-                f"[PromptCache] max_checkpoints must be 0 or more: {max_checkpoints}."
+                f"[PromptCache] max_snapshots must be 0 or more: {max_snapshots}."
             )
         self.model = model
-        self.max_checkpoints = max_checkpoints
+        self.max_snapshots = max_snapshots
         self.boundaries = boundaries
         self.begun = 0
         self.clear()
@@ -138,19 +138,19 @@ class PromptCache:
     def clear(self) -> None:
         """Forget everything."""
         self.tokens: list[int] = []
-        self.reused = 0
+        self.cached_tokens = 0
         self.layers = self.model.make_cache()
-        self.checkpoints: list[Checkpoint] = []
+        self.snapshots: list[Snapshot] = []
         self.turn_start = 0
         self._prompt: list[int] = []
         self._planned: list[tuple[int, int]] = []
 
     def begin(self, prompt: Sequence[int]) -> list[int]:
-        """Go back to where ``prompt`` leaves what was read.
+        """Trim the cache to the prefix that it has in common with ``prompt``.
 
         Returns:
-            The tokens of ``prompt`` to ``read``: at least the last, whose hidden state
-            the answer follows from.
+            The tokens of ``prompt`` to ``prefill``: at least the last, whose hidden
+            state gives the first token of the answer.
 
         Raises:
             ValueError: ``prompt`` is empty.
@@ -163,22 +163,22 @@ class PromptCache:
         # drops begins where the first of its answers began.
         continues = 0 < len(self.tokens) <= shared
         self._go_back(shared)
-        self.reused = len(self.tokens)
+        self.cached_tokens = len(self.tokens)
         self._prompt = list(prompt)
         if not continues:
             self.turn_start = len(prompt)
         self._plan()
-        return self._prompt[self.reused :]
+        return self._prompt[self.cached_tokens :]
 
-    def read(self, tokens: Sequence[int]) -> mx.array | None:
-        """Read the next tokens of the prompt.
+    def prefill(self, tokens: Sequence[int]) -> mx.array | None:
+        """Process the next chunk of the prompt.
 
         Returns:
             The hidden state of the prompt's last token, evaluated, of shape
             ``(1, 1, hidden_size)``; None while more of the prompt is to come.
 
         Raises:
-            CacheError: They are not what the prompt goes on with.
+            CacheError: They are not the next tokens of the prompt.
         """
         start, end = len(self.tokens), len(self.tokens) + len(tokens)
         if not tokens or list(tokens) != self._prompt[start:end]:
@@ -192,7 +192,7 @@ class PromptCache:
             layer.watch(last for _, last in here)
         hidden: mx.array | None = self._compute(mx.array([list(tokens)]), last_only=True)
         taken = [
-            Checkpoint(first, last, tuple(layer.watched[last] for layer in sliding))
+            Snapshot(first, last, tuple(layer.watched[last] for layer in sliding))
             for first, last in here
         ]
         for layer in sliding:
@@ -210,8 +210,8 @@ class PromptCache:
             mx.clear_cache()  # a token needs none of a chunk's buffers
         return hidden
 
-    def step(self, token: mx.array) -> mx.array:
-        """Read one drawn token, which need not be computed yet.
+    def decode(self, token: mx.array) -> mx.array:
+        """Process one sampled token, which need not be evaluated yet.
 
         Args:
             token: Shape ``(1,)``. ``record`` it when its id is known, before the next.
@@ -222,7 +222,7 @@ class PromptCache:
         return self._compute(token[:, None])
 
     def _compute(self, tokens: mx.array, *, last_only: bool = False) -> mx.array:
-        """Read tokens ``(1, L)``; return hidden states, not evaluated."""
+        """Compute the hidden states of tokens ``(1, L)``, not evaluated."""
         before = self._room
         hidden = self.model.model(tokens, self.layers, last_only=last_only)
         if self._room != before:
@@ -236,17 +236,17 @@ class PromptCache:
         return next(full, 0)
 
     def record(self, token: int) -> None:
-        """Note the id of the token that ``step`` has read."""
+        """Note the id of the token that ``decode`` has processed."""
         self.tokens.append(token)
         position = len(self.tokens)
-        if self.max_checkpoints and self._is_wanted(position, token):
+        if self.max_snapshots and self._is_wanted(position, token):
             self._take(position)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory, checkpoints included."""
+        """Bytes of memory, snapshots included."""
         layers = sum(array.nbytes for layer in self.layers for array in layer.state)
-        return layers + sum(point.nbytes for point in self.checkpoints)
+        return layers + sum(point.nbytes for point in self.snapshots)
 
     @property
     def _sliding(self) -> list[SlidingCache]:
@@ -262,12 +262,14 @@ class PromptCache:
             return position == self._window - 1
         return token in self.boundaries
 
-    def _nearest(self, position: int) -> tuple[int, Checkpoint | None]:
+    def _nearest(self, position: int) -> tuple[int, Snapshot | None]:
         """Find the last position that can be reached, and what leads there."""
         best, found = 0, None
-        if all(layer.offset - position <= layer.rewindable for layer in self._sliding):
+        if all(
+            layer.offset - position <= layer.trimmable_tokens for layer in self._sliding
+        ):
             return position, None
-        for point in self.checkpoints:
+        for point in self.snapshots:
             reached = min(position, point.offset)
             if reached > best and all(
                 window.reaches(reached, layer.window)
@@ -286,16 +288,16 @@ class PromptCache:
             if point is not None and isinstance(layer, SlidingCache):
                 layer.restore(next(windows), position)
             else:
-                layer.rewind(layer.offset - position)
+                layer.trim(layer.offset - position)
         del self.tokens[position:]
-        self.checkpoints = [
+        self.snapshots = [
             cut
-            for point in self.checkpoints
+            for point in self.snapshots
             if (cut := self._cut(point, position)) is not None
         ]
 
-    def _cut(self, point: Checkpoint, position: int) -> Checkpoint | None:
-        """Return what is left of a checkpoint when the text ends at ``position``."""
+    def _cut(self, point: Snapshot, position: int) -> Snapshot | None:
+        """Return what is left of a snapshot when the text ends at ``position``."""
         if point.offset <= position:
             return point
         if point.first > position or not all(
@@ -307,9 +309,9 @@ class PromptCache:
         return replace(point, offset=position, windows=windows)
 
     def _plan(self) -> None:
-        """Choose where in the rest of the prompt checkpoints will be taken."""
+        """Choose where in the rest of the prompt snapshots will be taken."""
         self._planned = []
-        if not (self.max_checkpoints and self._sliding):
+        if not (self.max_snapshots and self._sliding):
             return
         for position in range(len(self.tokens) + 1, len(self._prompt) + 1):
             # The last two: the prompt's end, and where the same prompt begins again.
@@ -322,19 +324,19 @@ class PromptCache:
                     self._planned[-1] = (last[0], position)
                 else:
                     self._planned.append((position, position))
-        held = [(point.first, point.offset) for point in self.checkpoints]
+        held = [(point.first, point.offset) for point in self.snapshots]
         kept = self._chosen(held + self._planned)
         self._planned = [span for span in self._planned if span in kept]
 
     def _take(self, position: int) -> None:
         windows = tuple(layer.window_at(position) for layer in self._sliding)
-        point = Checkpoint(position, position, windows)
+        point = Snapshot(position, position, windows)
         mx.async_eval(*point.arrays)  # type: ignore[no-untyped-call]
         self._keep(point)
 
-    def _keep(self, point: Checkpoint) -> None:
-        """Add a checkpoint; it takes the place of one that it can stand for."""
-        last = self.checkpoints[-1] if self.checkpoints else None
+    def _keep(self, point: Snapshot) -> None:
+        """Add a snapshot; it takes the place of one that it can stand for."""
+        last = self.snapshots[-1] if self.snapshots else None
         if last is not None and point.offset - last.first <= SPARE_TOKENS:
             needed = min(last.first, point.first)
             if all(
@@ -342,19 +344,19 @@ class PromptCache:
                 for window, layer in zip(point.windows, self._sliding, strict=True)
             ):
                 point = replace(point, first=needed)
-                self.checkpoints.pop()
-        self.checkpoints.append(point)
-        kept = self._chosen([(point.first, point.offset) for point in self.checkpoints])
-        self.checkpoints = [
-            point for point in self.checkpoints if (point.first, point.offset) in kept
+                self.snapshots.pop()
+        self.snapshots.append(point)
+        kept = self._chosen([(point.first, point.offset) for point in self.snapshots])
+        self.snapshots = [
+            point for point in self.snapshots if (point.first, point.offset) in kept
         ]
 
     def _chosen(self, spans: list[tuple[int, int]]) -> set[tuple[int, int]]:
-        """Choose the checkpoints to keep, of those over these spans of positions."""
+        """Choose the snapshots to keep, of those over these spans of positions."""
         first = spans[:KEPT_FIRST]
         turn = [span for span in spans if span[0] <= self.turn_start + 1 <= span[1] + 1]
         ordered = [*spans[-1:], *turn[-1:], *first, *reversed(spans)]
-        return set(list(dict.fromkeys(ordered))[: self.max_checkpoints])
+        return set(list(dict.fromkeys(ordered))[: self.max_snapshots])
 
 
 def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:

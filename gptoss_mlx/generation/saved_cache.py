@@ -24,13 +24,13 @@ from gptoss_mlx.errors import (
     storage_errors,
 )
 from gptoss_mlx.files import sync_file
-from gptoss_mlx.generation.prompt_cache import Checkpoint, PromptCache
+from gptoss_mlx.generation.prompt_cache import PromptCache, Snapshot
 from gptoss_mlx.model.cache import MAX_WINDOWS, SlidingCache, Window
 from gptoss_mlx.model.transformer import Model
 
 __all__ = ["load_cache", "model_fingerprint", "save_cache"]
 
-FORMAT = "gptoss-mlx prompt cache 1"
+FORMAT = "gptoss-mlx prompt cache 2"
 
 _DTYPES = {"BF16": mx.bfloat16, "F16": mx.float16, "F32": mx.float32, "I32": mx.int32}
 _SPELLING = {dtype: spelling for spelling, dtype in _DTYPES.items()}
@@ -40,7 +40,7 @@ SAMPLE = 64
 
 
 def save_cache(cache: PromptCache, model: Model, path: Path) -> None:
-    """Write what ``cache`` holds, checkpoints included, to ``path``.
+    """Write what ``cache`` holds, snapshots included, to ``path``.
 
     It is written as ``PATH.partial`` and renamed when it is whole.
 
@@ -59,7 +59,7 @@ def save_cache(cache: PromptCache, model: Model, path: Path) -> None:
         "format": FORMAT,
         "model": model_fingerprint(model),
         "turn_start": cache.turn_start,
-        "checkpoints": [[point.first, point.offset] for point in cache.checkpoints],
+        "snapshots": [[point.first, point.offset] for point in cache.snapshots],
     }
     arrays = {"tokens": mx.array(tokens, mx.int32), "about": _bytes(json.dumps(about))}
     for i, layer in enumerate(cache.layers):
@@ -70,10 +70,10 @@ def save_cache(cache: PromptCache, model: Model, path: Path) -> None:
         else:
             keys, values = (array[:, :, : len(tokens)] for array in layer.state)
         arrays[f"layers.{i}.keys"], arrays[f"layers.{i}.values"] = keys, values
-    for j, point in enumerate(cache.checkpoints):
+    for j, point in enumerate(cache.snapshots):
         for i, window in enumerate(point.windows):
-            arrays[f"checkpoints.{j}.{i}.keys"] = window.keys
-            arrays[f"checkpoints.{j}.{i}.values"] = window.values
+            arrays[f"snapshots.{j}.{i}.keys"] = window.keys
+            arrays[f"snapshots.{j}.{i}.values"] = window.values
     arrays = {name: mx.contiguous(array) for name, array in arrays.items()}
     digest = hashlib.sha256()
     for name in sorted(arrays):
@@ -91,14 +91,14 @@ def save_cache(cache: PromptCache, model: Model, path: Path) -> None:
 
 
 def load_cache(
-    path: Path, model: Model, *, max_checkpoints: int = MAX_WINDOWS
+    path: Path, model: Model, *, max_snapshots: int = MAX_WINDOWS
 ) -> PromptCache:
     """Read what ``save_cache`` has written.
 
     Args:
         path: The file.
         model: The one that the cache was saved with, in the same dtype.
-        max_checkpoints: As of ``PromptCache``.
+        max_snapshots: As of ``PromptCache``.
 
     Raises:
         SavedCacheError: The file is damaged, or of another model, dtype or version.
@@ -121,7 +121,7 @@ def load_cache(
     if held != {dtype}:
         names = ", ".join(sorted(map(str, held)))
         raise SavedCacheError(path, f"must have keys of {dtype} but has {names}.")
-    cache = PromptCache(model, max_checkpoints=max_checkpoints)
+    cache = PromptCache(model, max_snapshots=max_snapshots)
     try:
         _fill(cache, arrays, about)
     except (CacheError, KeyError, TypeError, ValueError) as error:
@@ -183,16 +183,16 @@ def _fill(cache: PromptCache, arrays: dict[str, mx.array], about: dict[str, Any]
     cache.tokens = tokens
     cache.turn_start = about["turn_start"]
     sliding = sum(isinstance(layer, SlidingCache) for layer in cache.layers)
-    for j, (first, offset) in enumerate(about["checkpoints"]):
+    for j, (first, offset) in enumerate(about["snapshots"]):
         windows = (
             Window(
                 offset,
-                arrays[f"checkpoints.{j}.{i}.keys"],
-                arrays[f"checkpoints.{j}.{i}.values"],
+                arrays[f"snapshots.{j}.{i}.keys"],
+                arrays[f"snapshots.{j}.{i}.values"],
             )
             for i in range(sliding)
         )
-        cache.checkpoints.append(Checkpoint(first, offset, tuple(windows)))
+        cache.snapshots.append(Snapshot(first, offset, tuple(windows)))
     mx.eval(*(array for layer in cache.layers for array in layer.state))
 
 

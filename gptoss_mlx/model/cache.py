@@ -116,17 +116,17 @@ class FullCache:
         return 0 if self._keys is None else int(self._keys.shape[2])
 
     @property
-    def rewindable(self) -> int:
-        """How many tokens ``rewind`` can take back."""
+    def trimmable_tokens(self) -> int:
+        """How many tokens ``trim`` can take back."""
         return self.offset
 
-    def rewind(self, n: int) -> None:
+    def trim(self, n: int) -> None:
         """Forget the last ``n`` tokens.
 
         Raises:
-            CacheError: ``n`` is negative or over ``rewindable``.
+            CacheError: ``n`` is negative or over ``trimmable_tokens``.
         """
-        _check_rewind(n, self.rewindable)
+        _check_trim(n, self.trimmable_tokens)
         self.offset -= n
 
     @property
@@ -233,19 +233,19 @@ class SlidingCache:
         return all_keys[:, :, -fetched:], all_values[:, :, -fetched:]
 
     @property
-    def rewindable(self) -> int:
-        """How many tokens ``rewind`` can take back: at least the slack, if it is filled."""
+    def trimmable_tokens(self) -> int:
+        """How many tokens ``trim`` can take back: at least the slack, if it is filled."""
         if self._held == self.offset:
             return self.offset
         return self._held - (self.window - 1)
 
-    def rewind(self, n: int) -> None:
+    def trim(self, n: int) -> None:
         """Forget the last ``n`` tokens.
 
         Raises:
-            CacheError: ``n`` is negative or over ``rewindable``.
+            CacheError: ``n`` is negative or over ``trimmable_tokens``.
         """
-        _check_rewind(n, self.rewindable)
+        _check_trim(n, self.trimmable_tokens)
         self.offset -= n
         self._held -= n
 
@@ -261,11 +261,11 @@ class SlidingCache:
         """Return what to ``restore`` at ``position``, a copy.
 
         Raises:
-            CacheError: ``position`` lies ahead, or more than ``rewindable`` back.
+            CacheError: ``position`` lies ahead, or more than ``trimmable_tokens`` back.
         """
         if self._keys is None or self._values is None:
             raise CacheError("An empty cache has no window.")
-        _check_rewind(self.offset - position, self.rewindable)
+        _check_trim(self.offset - position, self.trimmable_tokens)
         held = slice(0, self._held)
         return self._window(position, self._keys[:, :, held], self._values[:, :, held])
 
@@ -397,6 +397,6 @@ def _write(buffer: mx.array, at: int, new: mx.array) -> None:
     buffer[:, :, at:end] = new
 
 
-def _check_rewind(n: int, rewindable: int) -> None:
-    if not 0 <= n <= rewindable:
-        raise CacheError(f"A rewind must be from 0 to {rewindable} tokens but is {n}.")
+def _check_trim(n: int, trimmable_tokens: int) -> None:
+    if not 0 <= n <= trimmable_tokens:
+        raise CacheError(f"trim must take from 0 to {trimmable_tokens} tokens but is {n}.")

@@ -43,8 +43,8 @@ def streamed(pieces: list[str], *, width: int = 80) -> str:
 @pytest.fixture
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make every piece be looked at."""
-    monkeypatch.setattr(screens, "SECONDS_BETWEEN_REFRESHES", 0)
-    monkeypatch.setattr(screens, "REFRESHES_REST", 0)
+    monkeypatch.setattr(screens, "REFRESH_S", 0)
+    monkeypatch.setattr(screens, "REST_PER_DRAW", 0)
 
 
 @pytest.mark.parametrize(

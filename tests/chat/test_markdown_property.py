@@ -41,8 +41,8 @@ def streamed(text: str, cuts: list[int], width: int) -> str:
 def eager() -> object:
     """Make every piece be looked at."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(screens, "SECONDS_BETWEEN_REFRESHES", 0)
-        patch.setattr(screens, "REFRESHES_REST", 0)
+        patch.setattr(screens, "REFRESH_S", 0)
+        patch.setattr(screens, "REST_PER_DRAW", 0)
         yield
 
 

@@ -42,8 +42,8 @@ def end(reason: EndReason = "stop") -> TurnEnd:
 @pytest.fixture
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make every event be seen."""
-    monkeypatch.setattr(screens, "SECONDS_BETWEEN_REFRESHES", 0)
-    monkeypatch.setattr(screens, "REFRESHES_REST", 0)
+    monkeypatch.setattr(screens, "REFRESH_S", 0)
+    monkeypatch.setattr(screens, "REST_PER_DRAW", 0)
 
 
 def test_reasoning_is_one_line() -> None:

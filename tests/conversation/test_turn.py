@@ -657,7 +657,7 @@ def test_usage_adds_up() -> None:
     usage = played.end.usage
 
     assert usage.generated_tokens == sum(lengths)
-    assert usage.later_tokens == sum(lengths) - 2
+    assert usage.decode_tokens == sum(lengths) - 2
     # <|channel|>analysis<|message|> and <|end|> belong to it.
     thoughts = (load_tokenizer().encode(t) for t in ("Ask the tool.", "Now I know."))
     assert usage.reasoning_tokens == sum(len(thought) + 4 for thought in thoughts)
@@ -854,4 +854,4 @@ def test_every_turn_ends_and_leaves_a_conversation_that_goes_on(seed: int) -> No
         if events and isinstance(events[-1], TurnEnd):
             usage = events[-1].usage
             assert 0 <= usage.reasoning_tokens <= usage.generated_tokens
-            assert usage.later_tokens <= usage.generated_tokens
+            assert usage.decode_tokens <= usage.generated_tokens

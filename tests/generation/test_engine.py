@@ -400,7 +400,7 @@ def test_a_step_that_fails_leaves_a_cache_that_can_be_used() -> None:
     assert ids(continue_(model, [1, 2, 3], cache=cache, max_tokens=3)) == expected(
         [1, 2, 3], 3
     )
-    assert cache.reused == 0
+    assert cache.cached_tokens == 0
 
 
 @pytest.mark.parametrize("where", ["model", "lm_head", "eval", "item"])

@@ -38,7 +38,7 @@ wide = pytest.mark.parametrize("model", [Case(0, 128)], ids=str, indirect=True)
 
 @pytest.fixture(autouse=True)
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let sliding layers hold little over their slack: short texts need checkpoints."""
+    """Let sliding layers hold little over their slack: short texts need snapshots."""
     monkeypatch.setattr("gptoss_mlx.model.cache.STEP_TOKENS", 16)
 
 
@@ -70,7 +70,7 @@ def ask(cache: PromptCache, model: Model, prompt: list[int], chunk: int = 512) -
     """Read a prompt; return the logits that follow it."""
     rest = cache.begin(prompt)
     for i in range(0, len(rest), chunk):
-        hidden = cache.read(rest[i : i + chunk])
+        hidden = cache.prefill(rest[i : i + chunk])
     assert hidden is not None
     return np.array(model.lm_head(hidden)[0, 0])
 
@@ -78,7 +78,7 @@ def ask(cache: PromptCache, model: Model, prompt: list[int], chunk: int = 512) -
 def answer(cache: PromptCache, tokens: list[int]) -> None:
     """Let the model say ``tokens``, as if they had been drawn."""
     for token in tokens:
-        mx.eval(cache.step(mx.array([token])))
+        mx.eval(cache.decode(mx.array([token])))
         cache.record(token)
 
 
@@ -111,7 +111,7 @@ def test_three_turns_with_reasoning_compute_only_what_is_new(
         before = list(cache.tokens)
         logits = ask(cache, model, prompt, chunk)
 
-        assert cache.reused == common_prefix(before, prompt)
+        assert cache.cached_tokens == common_prefix(before, prompt)
         assert difference(logits, fresh(model, prompt)) <= BOUND
         words = speaker.text(final)
         answer(cache, said(ANALYSIS, speaker.text(reasoning)))
@@ -119,17 +119,17 @@ def test_three_turns_with_reasoning_compute_only_what_is_new(
         history = prompt + said(FINAL, words)
         if turn:
             # The prefix ends behind the channel token of the answer before.
-            assert before[cache.reused - 1] == CHANNEL
+            assert before[cache.cached_tokens - 1] == CHANNEL
 
 
 @pytest.mark.parametrize("earlier", [0, 3])
 def test_a_turn_with_many_calls_goes_back_to_its_start(model: Model, earlier: int) -> None:
     """The next turn drops reasoning from before all the calls, and more than are kept.
 
-    After earlier turns the start is none of the first checkpoints, which are kept anyway.
+    After earlier turns the start is none of the first snapshots, which are kept anyway.
     """
     speaker = Speaker()
-    cache = PromptCache(model, boundaries=BOUNDARIES, max_checkpoints=8)
+    cache = PromptCache(model, boundaries=BOUNDARIES, max_snapshots=8)
     prompt = message(SYSTEM, speaker.text(200))
     for _ in range(earlier):
         prompt += message(USER, speaker.text(150)) + ANSWER
@@ -140,7 +140,10 @@ def test_a_turn_with_many_calls_goes_back_to_its_start(model: Model, earlier: in
     kept = list(prompt)
     for _ in range(6):
         logits = ask(cache, model, prompt)
-        assert cache.reused in {0, len(cache.tokens) - len(prompt[cache.reused :])}
+        assert cache.cached_tokens in {
+            0,
+            len(cache.tokens) - len(prompt[cache.cached_tokens :]),
+        }
         thought, call = speaker.text(40), said(COMMENTARY, speaker.text(15), CALL)
         answer(cache, said(ANALYSIS, thought) + ANSWER + call)
         result = message(TOOL, speaker.text(30)) + ANSWER
@@ -151,9 +154,9 @@ def test_a_turn_with_many_calls_goes_back_to_its_start(model: Model, earlier: in
     following = kept + said(FINAL, speaker.text(5)) + message(USER, [7, 8, 9]) + ANSWER
     logits = ask(cache, model, following)
 
-    assert cache.reused == common_prefix(before, following)
+    assert cache.cached_tokens == common_prefix(before, following)
     assert difference(logits, fresh(model, following)) <= BOUND
-    assert len(cache.checkpoints) <= 8
+    assert len(cache.snapshots) <= 8
 
 
 @wide
@@ -169,7 +172,7 @@ def test_a_tool_s_result_is_read_alone(model: Model) -> None:
 
     logits = ask(cache, model, prompt + call + result)
 
-    assert cache.reused == len(prompt + call)
+    assert cache.cached_tokens == len(prompt + call)
     assert difference(logits, fresh(model, prompt + call + result)) <= BOUND
 
 
@@ -184,7 +187,7 @@ def test_the_same_prompt_again_reads_one_token(model: Model) -> None:
 
     logits = ask(cache, model, prompt)
 
-    assert cache.reused == len(prompt) - 1
+    assert cache.cached_tokens == len(prompt) - 1
     assert difference(logits, fresh(model, prompt)) <= BOUND
 
 
@@ -193,7 +196,7 @@ def test_the_same_prompt_again_reads_one_token(model: Model) -> None:
 def test_a_change_within_the_first_window_reads_on_from_there(
     model: Model, place: int
 ) -> None:
-    """As when the effort in the system message is another: one checkpoint serves all."""
+    """As when the effort in the system message is another: one snapshot serves all."""
     speaker = Speaker()
     cache = PromptCache(model, boundaries=BOUNDARIES)
     prompt = message(SYSTEM, speaker.text(300)) + ANSWER
@@ -204,13 +207,13 @@ def test_a_change_within_the_first_window_reads_on_from_there(
 
     logits = ask(cache, model, changed)
 
-    assert cache.reused == place
+    assert cache.cached_tokens == place
     assert difference(logits, fresh(model, changed)) <= BOUND
 
 
 @wide
 def test_a_change_in_the_middle_of_a_message_reads_on_from_its_start(model: Model) -> None:
-    """Where no checkpoint is, the nearest before is taken."""
+    """Where no snapshot is, the nearest before is taken."""
     speaker = Speaker()
     cache = PromptCache(model, boundaries=BOUNDARIES)
     first = message(SYSTEM, speaker.text(300))
@@ -221,15 +224,15 @@ def test_a_change_in_the_middle_of_a_message_reads_on_from_its_start(model: Mode
 
     logits = ask(cache, model, changed)
 
-    assert cache.reused == len(first) + 3
+    assert cache.cached_tokens == len(first) + 3
     assert difference(logits, fresh(model, changed)) <= BOUND
 
 
 @wide
 def test_another_conversation_starts_from_the_shared_instructions(model: Model) -> None:
-    """Also after a long conversation, whose other checkpoints were given up."""
+    """Also after a long conversation, whose other snapshots were given up."""
     speaker = Speaker()
-    cache = PromptCache(model, boundaries=BOUNDARIES, max_checkpoints=6)
+    cache = PromptCache(model, boundaries=BOUNDARIES, max_snapshots=6)
     instructions = message(SYSTEM, speaker.text(250))
     history = [*instructions]
     for _ in range(5):
@@ -240,14 +243,14 @@ def test_another_conversation_starts_from_the_shared_instructions(model: Model) 
 
     logits = ask(cache, model, other)
 
-    assert cache.reused == len(instructions) + 3
+    assert cache.cached_tokens == len(instructions) + 3
     assert difference(logits, fresh(model, other)) <= BOUND
 
 
 def test_random_edits_leave_no_trace(model: Model) -> None:
     """Whatever the next prompt shares with what was read, its logits are a fresh read's."""
     speaker = Speaker(7)
-    cache = PromptCache(model, boundaries=BOUNDARIES, max_checkpoints=5)
+    cache = PromptCache(model, boundaries=BOUNDARIES, max_snapshots=5)
     prompt = message(SYSTEM, speaker.text(140))
     for _ in range(12):
         cut = speaker.random.randrange(1, len(cache.tokens) + 2)
@@ -259,9 +262,9 @@ def test_random_edits_leave_no_trace(model: Model) -> None:
         logits = ask(cache, model, prompt, speaker.random.choice([5, 64, 512]))
 
         assert cache.tokens == prompt
-        assert cache.reused <= common_prefix(before, prompt)
+        assert cache.cached_tokens <= common_prefix(before, prompt)
         assert all(layer.offset == len(prompt) for layer in cache.layers)
-        assert len(cache.checkpoints) <= 5
+        assert len(cache.snapshots) <= 5
         assert difference(logits, fresh(model, prompt)) <= BOUND
         answer(cache, said(ANALYSIS, speaker.text(speaker.random.randrange(100))))
 
@@ -273,11 +276,11 @@ def test_a_token_that_was_read_but_never_recorded_is_forgotten(model: Model) -> 
     prompt = message(USER, Speaker().text(200)) + ANSWER
     ask(cache, model, prompt)
     answer(cache, [CHANNEL, ANALYSIS])
-    cache.step(mx.array([77]))
+    cache.decode(mx.array([77]))
 
     logits = ask(cache, model, [*prompt, CHANNEL, ANALYSIS, MESSAGE])
 
-    assert cache.reused == len(prompt) + 2
+    assert cache.cached_tokens == len(prompt) + 2
     assert difference(logits, fresh(model, [*prompt, CHANNEL, ANALYSIS, MESSAGE])) <= BOUND
 
 
@@ -290,7 +293,7 @@ def test_ctrl_c_in_the_middle_of_a_chunk_leaves_no_trace(
     cache = PromptCache(model, boundaries=BOUNDARIES)
     prompt = message(SYSTEM, speaker.text(300)) + message(USER, speaker.text(300)) + ANSWER
     rest = cache.begin(prompt)
-    cache.read(rest[:400])
+    cache.prefill(rest[:400])
 
     def stop(*_: object) -> mx.array:
         raise KeyboardInterrupt
@@ -298,46 +301,46 @@ def test_ctrl_c_in_the_middle_of_a_chunk_leaves_no_trace(
     with monkeypatch.context() as patch:
         patch.setattr(cache.layers[2], "update_and_fetch", stop)
         with pytest.raises(KeyboardInterrupt):
-            cache.read(rest[400:])
+            cache.prefill(rest[400:])
     logits = ask(cache, model, prompt)
 
-    assert 0 < cache.reused <= 400
+    assert 0 < cache.cached_tokens <= 400
     assert difference(logits, fresh(model, prompt)) <= BOUND
 
 
 @wide
-def test_without_checkpoints_only_the_slack_is_gone_back(model: Model) -> None:
+def test_without_snapshots_only_the_slack_is_gone_back(model: Model) -> None:
     """Further back, everything is read again."""
     speaker = Speaker()
-    cache = PromptCache(model, boundaries=BOUNDARIES, max_checkpoints=0)
+    cache = PromptCache(model, boundaries=BOUNDARIES, max_snapshots=0)
     prompt = message(USER, speaker.text(300)) + ANSWER
     ask(cache, model, prompt)
     answer(cache, speaker.text(60))
     ask(cache, model, [*prompt, 481])
-    assert cache.reused == len(prompt)
+    assert cache.cached_tokens == len(prompt)
     answer(cache, speaker.text(600))
 
     logits = ask(cache, model, [*prompt, 482])
 
-    assert cache.reused == 0
-    assert cache.checkpoints == []
+    assert cache.cached_tokens == 0
+    assert cache.snapshots == []
     assert difference(logits, fresh(model, [*prompt, 482])) <= BOUND
 
 
 @wide
-def test_checkpoints_are_as_small_as_their_windows(model: Model) -> None:
+def test_snapshots_are_as_small_as_their_windows(model: Model) -> None:
     """They do not hold on to the buffers that they were cut from."""
-    cache = PromptCache(model, boundaries=BOUNDARIES, max_checkpoints=4)
+    cache = PromptCache(model, boundaries=BOUNDARIES, max_snapshots=4)
     prompt: list[int] = []
     for _ in range(12):
         prompt += message(USER, Speaker().text(100))
     ask(cache, model, prompt)
     positions = cache._window - 1 + 8
 
-    assert len(cache.checkpoints) == 4
+    assert len(cache.snapshots) == 4
     # 2 sliding layers, keys and values, 2 heads, head_dim 64, float32
-    assert all(p.nbytes <= 2 * 2 * 2 * positions * 64 * 4 for p in cache.checkpoints)
-    assert cache.nbytes > sum(point.nbytes for point in cache.checkpoints)
+    assert all(p.nbytes <= 2 * 2 * 2 * positions * 64 * 4 for p in cache.snapshots)
+    assert cache.nbytes > sum(point.nbytes for point in cache.snapshots)
 
 
 @wide
@@ -347,7 +350,7 @@ def test_other_tokens_than_the_prompt_s_are_refused(model: Model) -> None:
     cache.begin([1, 2, 3])
 
     with pytest.raises(CacheError, match="Tokens 0 to 2 must be the prompt's"):
-        cache.read([1, 3])
+        cache.prefill([1, 3])
 
 
 @pytest.mark.parametrize(
@@ -364,8 +367,8 @@ def test_an_empty_prompt_and_a_negative_number_are_refused(model: Model) -> None
     """Before anything is read."""
     with pytest.raises(ValueError, match="at least one token"):
         PromptCache(model).begin([])
-    with pytest.raises(ValueError, match="max_checkpoints must be 0 or more: -1"):
-        PromptCache(model, max_checkpoints=-1)
+    with pytest.raises(ValueError, match="max_snapshots must be 0 or more: -1"):
+        PromptCache(model, max_snapshots=-1)
 
 
 @wide
@@ -373,12 +376,12 @@ def test_freed_memory_is_given_back_after_a_prompt_and_where_a_buffer_grows(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And at no other token: what the next one needs is kept."""
-    cache = PromptCache(model, boundaries=BOUNDARIES, max_checkpoints=0)
-    cache.read(cache.begin([5] * 16))
+    cache = PromptCache(model, boundaries=BOUNDARIES, max_snapshots=0)
+    cache.prefill(cache.begin([5] * 16))
     cleared: list[int] = []
     monkeypatch.setattr(mx, "clear_cache", lambda: cleared.append(len(cache.tokens)))
 
     answer(cache, [6] * 32)
-    cache.read(cache.begin([*cache.tokens, 5, 5]))
+    cache.prefill(cache.begin([*cache.tokens, 5, 5]))
 
     assert cleared == [16, 32, 48, 50]

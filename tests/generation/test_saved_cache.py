@@ -38,9 +38,9 @@ def model(case: Case, released: dict[Case, Path]) -> Model:
 def cache(model: Model) -> PromptCache:
     """A prompt of 254 tokens and an answer of 300."""
     cache = PromptCache(model, boundaries=frozenset({START, END}))
-    cache.read(cache.begin(PROMPT))
+    cache.prefill(cache.begin(PROMPT))
     for token in TEXT[:300]:
-        mx.eval(cache.step(mx.array([token])))
+        mx.eval(cache.decode(mx.array([token])))
         cache.record(token)
     return cache
 
@@ -49,7 +49,7 @@ def cache(model: Model) -> PromptCache:
     ("prompt", "reused"),
     [
         ([*PROMPT, *TEXT[:300], START, 5], 554),  # goes on
-        ([*PROMPT, 5, 6], 254),  # the answer is dropped: from a checkpoint
+        ([*PROMPT, 5, 6], 254),  # the answer is dropped: from a snapshot
         ([*PROMPT[:202], 5, 6], 202),  # and further back
         ([5, 6], 0),
     ],
@@ -57,15 +57,15 @@ def cache(model: Model) -> PromptCache:
 def test_a_saved_cache_goes_on_as_if_it_had_never_left_memory(
     model: Model, cache: PromptCache, tmp_path: Path, prompt: list[int], reused: int
 ) -> None:
-    """Checkpoints included; the logits are those of a fresh read."""
+    """Snapshots included; the logits are those of a fresh read."""
     save_cache(cache, model, tmp_path / "chat.safetensors")
     loaded = load_cache(tmp_path / "chat.safetensors", model)
 
-    hidden = loaded.read(loaded.begin(prompt))
+    hidden = loaded.prefill(loaded.begin(prompt))
     assert hidden is not None
     logits = np.array(model.lm_head(hidden)[0, 0])
 
-    assert loaded.reused == reused
+    assert loaded.cached_tokens == reused
     fresh = prefill_logits(model, np.array(prompt))[-1]
     assert float(np.abs(logits - fresh).max()) <= BOUND
 
@@ -74,7 +74,7 @@ def test_what_was_not_recorded_is_not_saved(
     model: Model, cache: PromptCache, tmp_path: Path
 ) -> None:
     """A step that was queued when the answer was stopped is left out of every layer."""
-    cache.step(mx.array([7]))
+    cache.decode(mx.array([7]))
     save_cache(cache, model, tmp_path / "chat")
 
     loaded = load_cache(tmp_path / "chat", model)
@@ -84,11 +84,11 @@ def test_what_was_not_recorded_is_not_saved(
     assert loaded.turn_start == cache.turn_start == len(PROMPT)
     assert [path.name for path in tmp_path.iterdir()] == ["chat"]
     prompt = [*loaded.tokens, START, 5]
-    hidden = loaded.read(loaded.begin(prompt))
+    hidden = loaded.prefill(loaded.begin(prompt))
     assert hidden is not None
     logits = np.array(model.lm_head(hidden)[0, 0])
     fresh = prefill_logits(model, np.array(prompt))[-1]
-    assert loaded.reused == 554
+    assert loaded.cached_tokens == 554
     assert float(np.abs(logits - fresh).max()) <= BOUND
 
 

@@ -51,10 +51,10 @@ def test_chunked_prefill_equals_one_pass(
 
 @pytest.mark.parametrize("n", [1, 5, 64])
 @pytest.mark.parametrize("read", [40, 500, 1_200])
-def test_rewind_then_continue_equals_one_pass(
+def test_trim_then_continue_equals_one_pass(
     read: int, n: int, case: Case, model: Model, whole: Logits
 ) -> None:
-    """What was taken back leaves no trace, in full and sliding layers alike."""
+    """Trimmed tokens leave no trace, in full and sliding layers alike."""
     n = min(n, read)
     tokens = mx.array(tokens_of(case)[None])
     cache = model.make_cache()
@@ -64,7 +64,7 @@ def test_rewind_then_continue_equals_one_pass(
     for _ in range(n):
         model(tokens[:, :1], cache)
     for layer in cache:
-        layer.rewind(n)
+        layer.trim(n)
 
     logits = np.array(model(tokens[:, read - n : read + 60], cache)[0])
 
@@ -111,14 +111,14 @@ def test_a_sliding_cache_holds_no_more_than_window_slack_and_a_step() -> None:
 
 
 @pytest.mark.parametrize("length", [300, 1_000])
-def test_a_sliding_cache_can_always_rewind_its_slack(length: int) -> None:
-    """Decoding token by token never leaves less than the slack to take back."""
+def test_a_sliding_cache_can_always_trim_its_slack(length: int) -> None:
+    """Decoding token by token always leaves at least the slack to trim."""
     cache = SlidingCache(window=16, slack_tokens=8)
     for i in range(length):
         cache.update_and_fetch(keys(i), keys(i))
-        assert cache.rewindable >= min(i + 1, 8)
+        assert cache.trimmable_tokens >= min(i + 1, 8)
 
-    cache.rewind(8)
+    cache.trim(8)
     fetched, _ = cache.update_and_fetch(keys(-1), keys(-1))
     assert fetched.flatten().tolist() == [*range(length - 23, length - 8), -1]
 
@@ -222,13 +222,13 @@ def test_a_step_that_grows_the_buffers_may_be_broken_off() -> None:
 
 @pytest.mark.parametrize("cache", [FullCache(), SlidingCache(4)])
 @pytest.mark.parametrize("n", [-1, 4])
-def test_a_rewind_too_far_is_refused(cache: FullCache | SlidingCache, n: int) -> None:
+def test_a_trim_too_far_is_refused(cache: FullCache | SlidingCache, n: int) -> None:
     """The message says how far it can go, and nothing is forgotten."""
-    cache.rewind(cache.offset)
+    cache.trim(cache.offset)
     cache.update_and_fetch(keys(1, 2, 3), keys(1, 2, 3))
 
     with pytest.raises(CacheError, match=f"from 0 to 3 tokens but is {n}"):
-        cache.rewind(n)
+        cache.trim(n)
     assert cache.offset == 3
 
 
@@ -276,12 +276,12 @@ def test_a_window_is_restored_at_its_position_and_a_little_before(position: int)
         cache.update_and_fetch(keys(-i), keys(-i))
 
     cache.restore(window, position)
-    rewindable = cache.rewindable
+    trimmable_tokens = cache.trimmable_tokens
     fetched, _ = cache.update_and_fetch(keys(-1, -2), keys(-1, -2))
 
     assert fetched.flatten().tolist() == [*range(position - 15, position), -1, -2]
     assert cache.offset == position + 2
-    assert rewindable == position - 52
+    assert trimmable_tokens == position - 52
     assert window.keys.flatten().tolist() == [*range(37, 60)]  # not written over
 
 

@@ -95,11 +95,11 @@ def test_the_windows_kept_hold_no_more_than_was_counted() -> None:
     config = small_config()
     cache = PromptCache(Model(config), boundaries=frozenset({1}))
     text = ([1] + [0] * 15) * 32
-    cache.read(cache.begin(text))
+    cache.prefill(cache.begin(text))
 
-    kept = sum(point.nbytes for point in cache.checkpoints)
+    kept = sum(point.nbytes for point in cache.snapshots)
     counted = cache_bytes(config, 512, 4) - cache_bytes(config, 512, 4, max_windows=0)
-    assert len(cache.checkpoints) == 16
+    assert len(cache.snapshots) == 16
     assert 0.9 * counted <= kept <= counted
 
 

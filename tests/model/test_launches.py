@@ -125,10 +125,10 @@ def test_the_last_layer_of_a_prefill_computes_keys_and_values(
 
     monkeypatch.setattr(mx, "eval", counted)
     monkeypatch.setitem(last, "mlp", watched)
-    cache = PromptCache(model, max_checkpoints=0)
+    cache = PromptCache(model, max_snapshots=0)
     rest = cache.begin([1, 2, 3] * 20)
-    cache.read(rest[:30])
-    cache.read(rest[30:])
+    cache.prefill(rest[:30])
+    cache.prefill(rest[30:])
 
     begun, ended = evaluated
     assert begun["GatherQMM"] == 2 * (layers - 1)
