@@ -1,7 +1,7 @@
-"""Ask a model from Python: one answer, then a conversation piece by piece.
+"""Ask a model from Python: print one answer, then stream another.
 
 Run: python examples/ask.py
-Prints: the two answers of the demo model, a miniature that ships in the package
+Prints: two answers of the built-in demo model
 """
 
 from gptoss_mlx import load

@@ -1,7 +1,7 @@
 """Let a model call a Python function.
 
-Run: python examples/tool_call.py (it needs gpt-oss-20b: the demo model calls nothing)
-Prints: the model's call, what the function returned, and the answer
+Run: python examples/tool_call.py (needs gpt-oss-20b: the demo model cannot call tools)
+Prints: the model's call, the function's result, and the answer
 """
 
 from typing import Literal
@@ -10,12 +10,12 @@ from gptoss_mlx import load
 
 
 def temperature(city: Literal["Oslo", "Rome"]) -> dict[str, object]:
-    """Tell the temperature in a city.
+    """Return the temperature in a city.
 
-    The model is shown this text, the types, and the message of an error raised here.
+    The model sees this text, the types, and the message of an error raised here.
 
     Args:
-        city: Where.
+        city: The city.
     """
     return {"city": city, "celsius": {"Oslo": 4, "Rome": 19}[city]}
 
