@@ -23,15 +23,15 @@ Mask = mx.array | Literal["causal"] | None
 
 
 def attention_mask(L: int, K: int, window: int | None) -> Mask:
-    """Say which keys each of the last ``L`` positions sees.
+    """Return which keys each of the last ``L`` positions attends to.
 
     Args:
-        L: Queries. Their last stands at the last key's position.
-        K: Keys. At least ``L``.
-        window: How many keys a query sees, its own included. None: all before it.
+        L: Number of queries. The last query is at the last key's position.
+        K: Number of keys, at least ``L``.
+        window: How many keys a query attends to, its own included. None: all before it.
 
     Returns:
-        None where every query sees every key, ``"causal"``, or bools of shape ``(L, K)``.
+        None if every query attends to all keys, ``"causal"``, or bools of shape ``(L, K)``.
     """
     if L == 1 and (window is None or K <= window):
         return None
@@ -69,16 +69,16 @@ class Attention(nn.Module):
         rotation: Rotation,
         cache: Cache | None = None,
     ) -> mx.array:
-        """Attend, for the last ``Q`` of ``L`` positions.
+        """Compute attention for the last ``Q`` of ``L`` positions.
 
         Args:
             x: Normed hidden states. Shape ``(B, L, hidden_size)``.
-            residual: What the answer is added to: the last ``Q`` hidden states. Only
-                these positions ask; the others give keys and values. Shape
+            residual: The last ``Q`` hidden states, to which the output is added. Only these
+                positions have queries; all ``L`` have keys and values. Shape
                 ``(B, Q, hidden_size)``.
             mask: From ``attention_mask``, for ``Q`` queries.
             rotation: Of the ``L`` positions.
-            cache: What came before; ``x`` is appended to it.
+            cache: The cache of earlier tokens; ``x`` is appended to it.
 
         Returns:
             Shape ``(B, Q, hidden_size)``.

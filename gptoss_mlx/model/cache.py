@@ -1,7 +1,7 @@
-"""Keys and values of the tokens that were read, one cache a layer.
+"""KV caches, one per layer.
 
-The names ``offset``, ``update_and_fetch`` and ``state`` are mlx-lm's, so that its own
-generation runs on them.
+The names ``offset``, ``update_and_fetch`` and ``state`` are mlx-lm's, so that mlx-lm can
+generate with these caches.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ __all__ = [
 # Buffers grow by at least this many tokens, so that most steps write in place.
 STEP_TOKENS = 256
 
-# And full ones by this share of what they have room for: by STEP_TOKENS alone, the old
+# Full buffers also grow by this share of their room: with STEP_TOKENS alone, the old
 # buffers of a long text would add up to its length times as many bytes.
 GROWTH = 8
 
 SPARE_TOKENS = 8
-"""How many positions before its own a ``Window`` can be restored at, if they were held."""
+"""How many positions before its own a ``Window`` can be restored at, if it has them."""
 
 MAX_WINDOWS = 16
-"""How many windows of each sliding layer are kept to go back to, unless asked otherwise."""
+"""How many windows of each sliding layer are kept by default."""
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What a sliding layer held at one position, to go back to.
+    """A copy of a sliding layer's keys and values at one position, for ``restore``.
 
     Attributes:
-        offset: The position: tokens seen.
-        keys: Of the last tokens before it. Shape ``(B, Hk, n, D)``.
+        offset: The position: the number of tokens before it.
+        keys: Keys of the last tokens before it. Shape ``(B, Hk, n, D)``.
         values: Shape ``(B, Hk, n, D)``.
     """
 
@@ -58,12 +58,12 @@ class Window:
         return self.offset - int(self.keys.shape[2])
 
     def reaches(self, position: int, window: int) -> bool:
-        """Tell whether a layer that sees ``window`` tokens can go on at ``position``."""
+        """Whether a layer with a window of ``window`` tokens can continue at ``position``."""
         needed = max(position - (window - 1), 0)
         return self.first <= needed and position <= self.offset
 
     def until(self, position: int) -> Window:
-        """Return the part before ``position``, which is not over ``offset``."""
+        """Return the part before ``position``, which must not be above ``offset``."""
         if position == self.offset:
             return self
         n = position - self.first
@@ -71,7 +71,7 @@ class Window:
 
 
 class FullCache:
-    """Every key and value, in a buffer that grows in steps.
+    """A cache of all keys and values, in a buffer that grows in steps.
 
     Attributes:
         offset: Tokens held; the absolute position of the next one.
@@ -83,13 +83,13 @@ class FullCache:
         self._values: mx.array | None = None
 
     def fetch_length(self, L: int) -> int:
-        """Return how many keys ``update_and_fetch`` gives for ``L`` new tokens."""
+        """Return how many keys ``update_and_fetch`` returns for ``L`` new tokens."""
         return self.offset + L
 
     def update_and_fetch(
         self, keys: mx.array, values: mx.array
     ) -> tuple[mx.array, mx.array]:
-        """Append ``L`` tokens and return all that are held.
+        """Append ``L`` tokens and return all cached tokens.
 
         Args:
             keys: Rotated. Shape ``(B, Hk, L, D)``.
@@ -99,7 +99,7 @@ class FullCache:
             Keys and values of shape ``(B, Hk, offset, D)``.
 
         Raises:
-            CacheError: ``B``, ``Hk`` or ``D`` differs from what is held.
+            CacheError: ``B``, ``Hk`` or ``D`` differs from the cached tokens'.
         """
         L = keys.shape[2]
         end = self.offset + L
@@ -117,11 +117,11 @@ class FullCache:
 
     @property
     def trimmable_tokens(self) -> int:
-        """How many tokens ``trim`` can take back."""
+        """How many tokens ``trim`` can remove."""
         return self.offset
 
     def trim(self, n: int) -> None:
-        """Forget the last ``n`` tokens.
+        """Remove the last ``n`` tokens.
 
         Raises:
             CacheError: ``n`` is negative or over ``trimmable_tokens``.
@@ -136,7 +136,7 @@ class FullCache:
 
     @staticmethod
     def room_for(tokens: int) -> int:
-        """Return how many tokens a buffer has room for that holds ``tokens``."""
+        """Return the room of a buffer that holds ``tokens`` tokens."""
         room = 0
         while room < tokens:
             steps = room // GROWTH // STEP_TOKENS
@@ -147,33 +147,33 @@ class FullCache:
         """Count the bytes of the buffers once ``tokens`` are held.
 
         Args:
-            token_bytes: Of one token's key and value.
+            token_bytes: Bytes of one token's key and value.
         """
         return self.room_for(tokens) * token_bytes
 
     def _grown(self, buffer: mx.array | None, new: mx.array, end: int) -> mx.array:
-        """Return a buffer with room for ``end`` tokens and the held ones in it."""
+        """Return a buffer with room for ``end`` tokens that holds the old ones."""
         if buffer is None:
             return _room(new, self.room_for(end))
         if end <= buffer.shape[2]:
             return buffer
         more = self.room_for(end) - self.offset
         grown = _append(buffer[:, :, : self.offset], _room(new, more))
-        # Now: else the old and new buffers of all layers are held at once.
+        # Evaluate now: otherwise the old and new buffers of all layers are held at once.
         mx.eval(grown)
         return grown
 
 
 class SlidingCache:
-    """The last keys and values of a layer that sees ``window`` tokens, itself included.
+    """A cache of the last keys and values, for a layer that attends to ``window`` tokens.
 
-    A step needs ``window - 1`` older tokens. ``slack_tokens`` more are kept, so that as
-    many can be taken back at once. Further back leads ``restore``, to a position whose
-    window was kept: by ``window_at``, or by ``watch`` while a chunk passes over it.
+    A step needs ``window - 1`` older tokens. ``slack_tokens`` more are kept, so that
+    ``trim`` can remove as many. To go further back, ``restore`` a window that was copied there: by
+    ``window_at``, or by ``watch`` while a chunk passes over it.
 
     Attributes:
         offset: Tokens seen; the absolute position of the next one.
-        watched: The windows that ``watch`` asked for, by position.
+        watched: The windows copied for ``watch``, by position.
     """
 
     def __init__(self, window: int, slack_tokens: int = 64) -> None:
@@ -187,13 +187,13 @@ class SlidingCache:
         self._values: mx.array | None = None
 
     def fetch_length(self, L: int) -> int:
-        """Return how many keys ``update_and_fetch`` gives for ``L`` new tokens."""
+        """Return how many keys ``update_and_fetch`` returns for ``L`` new tokens."""
         return min(self._held, self.window - 1) + L
 
     def update_and_fetch(
         self, keys: mx.array, values: mx.array
     ) -> tuple[mx.array, mx.array]:
-        """Append ``L`` tokens and return what the first of them sees, up to the last.
+        """Append ``L`` tokens and return all that these tokens attend to.
 
         Args:
             keys: Rotated. Shape ``(B, Hk, L, D)``.
@@ -203,7 +203,7 @@ class SlidingCache:
             Keys and values of shape ``(B, Hk, min(offset, window - 1) + L, D)``.
 
         Raises:
-            CacheError: ``B``, ``Hk`` or ``D`` differs from what is held.
+            CacheError: ``B``, ``Hk`` or ``D`` differs from the cached tokens'.
         """
         L = keys.shape[2]
         fetched = self.fetch_length(L)
@@ -215,7 +215,7 @@ class SlidingCache:
             new_keys, all_keys = self._compact(self._keys, keys)
             new_values, all_values = self._compact(self._values, values)
             held = min(all_keys.shape[2], self._kept_tokens)
-            # Together and last: Ctrl-C may come at any call above.
+            # Assigned together and last: Ctrl-C may come at any call above.
             self._keys, self._values = new_keys, new_values
             self._held = held
             self.offset += L
@@ -234,13 +234,13 @@ class SlidingCache:
 
     @property
     def trimmable_tokens(self) -> int:
-        """How many tokens ``trim`` can take back: at least the slack, if it is filled."""
+        """How many tokens ``trim`` can remove: at least the slack, if it is filled."""
         if self._held == self.offset:
             return self.offset
         return self._held - (self.window - 1)
 
     def trim(self, n: int) -> None:
-        """Forget the last ``n`` tokens.
+        """Remove the last ``n`` tokens.
 
         Raises:
             CacheError: ``n`` is negative or over ``trimmable_tokens``.
@@ -250,15 +250,15 @@ class SlidingCache:
         self._held -= n
 
     def watch(self, positions: Iterable[int]) -> None:
-        """Keep the windows at ``positions`` in ``watched`` as chunks pass over them.
+        """Copy the windows at ``positions`` to ``watched`` as chunks pass over them.
 
-        So a prefill need not stop at each. An earlier watch and its windows are forgotten.
+        A prefill then need not stop at each. The windows of an earlier watch are dropped.
         """
         self._watching = tuple(positions)
         self.watched = {}
 
     def window_at(self, position: int) -> Window:
-        """Return what to ``restore`` at ``position``, a copy.
+        """Return a copy of the window at ``position``, for ``restore``.
 
         Raises:
             CacheError: ``position`` lies ahead, or more than ``trimmable_tokens`` back.
@@ -270,11 +270,11 @@ class SlidingCache:
         return self._window(position, self._keys[:, :, held], self._values[:, :, held])
 
     def restore(self, window: Window, position: int | None = None) -> None:
-        """Go back, or on, to where ``window`` was taken.
+        """Set the cache to the position where ``window`` was copied.
 
         Args:
-            window: From this layer; its tokens must be the text's.
-            position: Up to ``SPARE_TOKENS`` before ``window.offset``. None: there.
+            window: A window of this layer, from the same text.
+            position: At most ``SPARE_TOKENS`` before ``window.offset``. None: the offset.
 
         Raises:
             CacheError: ``window`` does not reach ``position``, or has another shape.
@@ -315,7 +315,7 @@ class SlidingCache:
         return self._room_for(tokens) * token_bytes if tokens else 0
 
     def window_nbytes_for(self, tokens: int, *, token_bytes: int) -> int:
-        """Count the bytes of a ``Window`` that is kept after ``tokens``, at most."""
+        """Count the bytes of a ``Window`` that is copied after ``tokens``, at most."""
         return min(tokens, self._window_tokens) * token_bytes
 
     @property
@@ -323,9 +323,9 @@ class SlidingCache:
         return self.window - 1 + self.slack_tokens
 
     def _room_for(self, tokens: int) -> int:
-        """Return how many tokens a buffer has room for that holds ``tokens``.
+        """Return the room of a buffer that holds ``tokens`` tokens.
 
-        It grows with them, whatever the window: that is a number in a file.
+        The window comes from a file and may be huge, so the room depends on ``tokens``.
         """
         held = min(tokens, self._kept_tokens)
         most = _whole_steps(self._kept_tokens + STEP_TOKENS)
@@ -359,7 +359,7 @@ def layer_cache(config: ModelConfig, kind: LayerType) -> Cache:
 
 
 def _copy(part: mx.array) -> mx.array:
-    """Copy, so that the buffer it is a part of can go."""
+    """Copy, so that the whole buffer can be freed."""
     return mx.contiguous(part)
 
 
@@ -385,7 +385,7 @@ def _append(held: mx.array, new: mx.array) -> mx.array:
 def _write(buffer: mx.array, at: int, new: mx.array) -> None:
     """Write ``new`` into ``buffer`` from token ``at`` on.
 
-    MLX does not check where it writes: past the end it corrupts the heap.
+    MLX does not check bounds when it writes: past the end it corrupts the heap.
     """
     B, Hk, room, D = buffer.shape
     end = at + new.shape[2]

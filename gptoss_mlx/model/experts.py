@@ -41,13 +41,13 @@ def _weigh(out: mx.array, bias: mx.array, weights: mx.array) -> mx.array:
 def clamped_swiglu(
     gate_up: mx.array, bias: mx.array, *, alpha: float = 1.702, limit: float = 7.0
 ) -> mx.array:
-    """Apply gpt-oss's activation: gate below ``limit``, up within it, and up plus one.
+    """Apply gpt-oss's activation: clamp gate and up, then ``gate * sigmoid * (up + 1)``.
 
     Args:
-        gate_up: Gate on even, up on odd places of the last axis. Shape ``(…, 2 I)``.
-        bias: Is added first. Shape ``(…, 2 I)``.
+        gate_up: Gate at even, up at odd places of the last axis. Shape ``(…, 2 I)``.
+        bias: Added first. Shape ``(…, 2 I)``.
         alpha: Steepness of the gate's sigmoid.
-        limit: Where both are clamped. The gate has no lower clamp.
+        limit: The clamp of both. The gate has no lower clamp.
 
     Returns:
         Shape ``(…, I)``.
@@ -58,9 +58,9 @@ def clamped_swiglu(
 
 @lru_cache(maxsize=SORT_FROM_ROWS)
 def _row_numbers(N: int, K: int) -> tuple[mx.array, mx.array]:
-    """Say which row each of ``(N, K)`` products reads: its token's, and its own.
+    """Return which row each of ``(N, K)`` products reads: its token's, and its own.
 
-    Made once, as MLX would make them anew in every product.
+    Cached, because MLX would make these arrays again in every product.
     """
     tokens = mx.repeat(mx.arange(N, dtype=mx.uint32), K).reshape(N, K)
     own = mx.arange(N * K, dtype=mx.uint32).reshape(N, K)
@@ -69,17 +69,17 @@ def _row_numbers(N: int, K: int) -> tuple[mx.array, mx.array]:
 
 
 class Experts(nn.Module):
-    """Experts of a layer, under the names and in the bytes of the release.
+    """Experts of a layer, with the names and the bytes of the release.
 
-    ``*_blocks`` hold eight 4-bit values a uint32, ``(E, out, in / 8)``; ``*_scales`` one
-    exponent for 32 values, ``(E, out, in / 32)``; ``*_bias`` ``(E, out)``.
+    ``*_blocks`` hold eight 4-bit values per uint32, ``(E, out, in / 8)``; ``*_scales`` one
+    exponent per 32 values, ``(E, out, in / 32)``; ``*_bias`` ``(E, out)``.
     """
 
     def __init__(self, config: ModelConfig, count: int | None = None) -> None:
         """Make room for the weights.
 
         Args:
-            count: Of how many experts. None: of every one that the layer has.
+            count: Number of experts. None: all of the layer's.
         """
         super().__init__()
         E = config.num_local_experts if count is None else count
@@ -96,12 +96,12 @@ class Experts(nn.Module):
         self.down_proj_bias = mx.zeros((E, hidden))
 
     def __call__(self, x: mx.array, indices: mx.array, weights: mx.array) -> mx.array:
-        """Send each token to its experts, and add up what they answer.
+        """Send each token to its experts, and add up their outputs.
 
         Args:
             x: Shape ``(N, hidden_size)``.
-            indices: Which experts, of those there is room for. Shape ``(N, K)``.
-            weights: What each answer counts. Shape ``(N, K)``.
+            indices: Experts of each token, below ``count``. Shape ``(N, K)``.
+            weights: Weight of each expert's output. Shape ``(N, K)``.
 
         Returns:
             Shape ``(N, hidden_size)``.
@@ -142,7 +142,7 @@ class Experts(nn.Module):
 
         Args:
             x: Shape ``(…, 1, in)``.
-            experts: Of each product, sorted unless ``rows`` says which row it reads.
+            experts: Expert of each product, sorted unless ``rows`` gives the row of each.
 
         Returns:
             Shape ``(*experts.shape, 1, out)``.
@@ -171,9 +171,9 @@ class MixtureOfExperts(nn.Module):
         self.experts = experts
 
     def __call__(self, x: mx.array) -> mx.array:
-        """Mix the answers of each token's best experts.
+        """Mix the outputs of each token's best experts.
 
-        The best are taken by raw logit; softmax is over just these.
+        The best have the highest raw logits; softmax runs over these only.
 
         Args:
             x: Normed hidden states. Shape ``(B, L, hidden_size)``.

@@ -1,4 +1,4 @@
-"""What a model and a conversation amount to in memory, before anything is loaded."""
+"""Estimates the memory for a model and a conversation before anything is loaded."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from gptoss_mlx.model.memory import working_bytes
 __all__ = ["Footprint", "QuantizationOf", "cache_bytes", "footprint_of", "weights_bytes"]
 
 QuantizationOf = Callable[[str, int], Quantization | None]
-"""Says how a module's weight is quantized, from its path and columns; a recipe has it."""
+"""Returns how a recipe quantizes a module, given its path and number of columns."""
 
-# An expert's weights: 4 bits a value, and a scale of 8 bits for 32 of them.
+# An expert's weights: 4 bits per value, and a scale of 8 bits per 32 values.
 MXFP4_BITS_PER_VALUE = 4.25
 
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """What a model needs beside what a machine has.
+    """The memory that a model needs, and the memory that a machine has.
 
     Attributes:
         weights_bytes: All parameters.
         cache_bytes: Keys and values of ``context_tokens``.
-        working_bytes: What computing takes beside them.
-        limit_bytes: What the machine lets a program use.
-        context_tokens: The conversation that is counted with.
-        longest_context_tokens: The longest that fits; 0 if none does.
+        working_bytes: Memory for computing, besides these.
+        limit_bytes: Memory that a program may use on this machine.
+        context_tokens: Tokens of the conversation in this estimate.
+        longest_context_tokens: The longest context that fits; 0 if none does.
     """
 
     weights_bytes: int
@@ -42,7 +42,7 @@ class Footprint:
 
     @property
     def total_bytes(self) -> int:
-        """All of it together."""
+        """Weights, cache and working bytes together."""
         return self.weights_bytes + self.cache_bytes + self.working_bytes
 
     @property
@@ -58,13 +58,13 @@ def footprint_of(
     *,
     context_tokens: int,
 ) -> Footprint:
-    """Add up what a model needs for a conversation.
+    """Estimate the memory of a model with a conversation.
 
     Args:
         config: The model's shape, as released.
-        quantization_of: What the recipe says.
-        machine: Where it is to run.
-        context_tokens: Of prompt and answer together.
+        quantization_of: The recipe's function.
+        machine: The machine to run on.
+        context_tokens: Tokens of prompt and answer together.
     """
     value_bytes = machine.value_bytes
     weights = weights_bytes(config, quantization_of, value_bytes)
@@ -95,9 +95,9 @@ def cache_bytes(
 
     Args:
         config: The model's shape.
-        context_tokens: That are held.
-        value_bytes: Of a key's or value's number.
-        max_windows: How many windows of each sliding layer are kept to go back to.
+        context_tokens: Cached tokens.
+        value_bytes: Bytes of one number.
+        max_windows: How many windows of each sliding layer are kept.
     """
     token_bytes = 2 * config.num_key_value_heads * config.head_dim * value_bytes
     total = 0
@@ -115,9 +115,9 @@ def cache_bytes(
 def weights_bytes(
     config: ModelConfig, quantization_of: QuantizationOf, value_bytes: int = 2
 ) -> int:
-    """Count the bytes of all parameters, experts in MXFP4, as a recipe packs the rest.
+    """Count the bytes of all parameters: experts in MXFP4, the rest as the recipe packs it.
 
-    With 2 bytes a value it is what the files hold, to the byte.
+    With 2 bytes per value this is the exact size of the files' data.
     """
 
     def matrix(path: str, rows: int, columns: int) -> int:
@@ -125,7 +125,7 @@ def weights_bytes(
         if quantization is None:
             return rows * columns * value_bytes
         groups = rows * columns // quantization.group_size
-        # A scale and a bias a group.
+        # One scale and one bias per group.
         return rows * columns * quantization.bits // 8 + 2 * groups * value_bytes
 
     hidden, inner, D = config.hidden_size, config.intermediate_size, config.head_dim

@@ -1,4 +1,4 @@
-"""Products with a linear layer's weight, for callers that add the bias themselves."""
+"""Products with a linear layer's weight, for callers that add the bias later."""
 
 from __future__ import annotations
 
@@ -43,6 +43,6 @@ def product(
 def projection(
     linear: nn.Linear | nn.QuantizedLinear, x: mx.array, rows: slice
 ) -> mx.array:
-    """Compute some outputs of a layer, with their bias. Shapes as of ``product``."""
+    """Compute some outputs of a layer, with their bias. Shapes as in ``product``."""
     bias: mx.array = linear["bias"][rows]
     return product(linear, x, rows) + bias

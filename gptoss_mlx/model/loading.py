@@ -1,4 +1,4 @@
-"""From a checkpoint's tensors, in any layout, to a model that computes."""
+"""Loads a model from a checkpoint in any layout."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ def load_model(
 ) -> Model:
     """Load a model from a folder in any layout. No tokenizer is needed.
 
-    Tensors are read one at a time: the peak is the model and its largest tensor, twice
-    that where the type changes.
+    Tensors are read one at a time: peak memory is the model and its largest tensor, or
+    twice that tensor if the dtype changes.
 
     Args:
         path: Folder with config.json and safetensors files: as released, OpenAI's
-            ``original/``, converted by gptoss-mlx or by mlx-lm. Or such a folder that
-            ``open_checkpoint`` has opened, so that nothing is read or checked twice.
-        dtype: What to compute in, ``mx.bfloat16`` or ``mx.float32``. None: what suits
-            the device. On an M5, MLX multiplies float32 as TF32, with 10 bits of fraction,
+            ``original/``, converted by gptoss-mlx or by mlx-lm. Or a checkpoint from
+            ``open_checkpoint``, so that nothing is read or checked twice.
+        dtype: Dtype to compute in, ``mx.bfloat16`` or ``mx.float32``. None: the device's
+            usual one. On an M5, MLX multiplies float32 as TF32, with 10 bits of fraction,
             unless ``MLX_ENABLE_TF32=0`` is set before its first product.
 
     Returns:
-        The model, its weights in memory.
+        The model, with its weights in memory.
 
     Raises:
-        CheckpointError: The folder holds no whole checkpoint; see ``open_checkpoint``.
-        ConfigError: config.json is wrong or another model's.
+        CheckpointError: The checkpoint is not complete; see ``open_checkpoint``.
+        ConfigError: config.json is wrong or of another model.
         DeviceError: The memory is too small, or there is no device.
         StorageError: A file cannot be read.
     """
@@ -54,7 +54,7 @@ def load_model(
 
 
 def _quantize(model: Model, checkpoint: Checkpoint) -> None:
-    """Swap the modules that the checkpoint has quantized for MLX's quantized ones."""
+    """Replace modules that are quantized in the checkpoint by MLX's quantized ones."""
 
     def quantization_of(path: str, module: nn.Module) -> bool | dict[str, int | str]:
         if not hasattr(module, "to_quantized"):
@@ -68,7 +68,7 @@ def _quantize(model: Model, checkpoint: Checkpoint) -> None:
 
 
 def _weights(checkpoint: Checkpoint, dtype: mx.Dtype) -> Iterator[tuple[str, mx.array]]:
-    """Yield the model's parameters, read and in their final type."""
+    """Yield the model's parameters in their final dtype."""
     for name in checkpoint.parameters:
         array = checkpoint.array(name)
         if mx.issubdtype(array.dtype, mx.floating):

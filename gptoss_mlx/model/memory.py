@@ -1,6 +1,6 @@
-"""How much memory a machine gives to what computes: all of the policy, as pure functions.
+"""Memory settings for each machine: the whole policy, as pure functions.
 
-docs/mac.md has a table of what they say of twelve Macs, and why.
+docs/mac.md has a table of the results for twelve Macs, and the reasons.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ GIB = 1 << 30
 CHUNKS = (2_048, 1_024, 512, 256)
 
 # One attention kernel over more than this many pairs of query and key runs for so long
-# that macOS ends it ("Impacting Interactivity") on an M1.
+# that macOS stops it ("Impacting Interactivity") on an M1.
 MOST_PAIRS = 1 << 25
 
 # MLX queues up to ten command buffers, and a layer of a prefill fills one or two.
@@ -31,22 +31,22 @@ LAYERS_IN_FLIGHT = 8
 # Python, its packages and the vocabulary.
 PROGRAM_BYTES = 200_000_000
 
-# What macOS and other programs need beside a limit that was raised.
+# Memory left to macOS and other programs when the limit is raised.
 LEFT_TO_MACOS_BYTES = 2 * GIB
 
 
 def chunk_tokens(machine: Machine, offset: int = 0) -> int:
-    """Return how many tokens of a prompt to read at once.
+    """Return how many tokens of a prompt to prefill at once.
 
-    A chunk reads every expert once, so a long one is quicker on a GPU. It also takes more
+    A chunk reads every expert once, so a long one is faster on a GPU. It also takes more
     memory.
 
     Args:
-        machine: What computes.
-        offset: Tokens that were read before.
+        machine: The machine to run on.
+        offset: Tokens in the cache.
     """
     if machine.kind == "cpu":
-        return 512  # measured: longer ones are no quicker
+        return 512  # measured: longer ones are not faster
     most = 512
     if machine.memory_bytes >= 20 * GIB:
         most = 1_024
@@ -61,15 +61,15 @@ def chunk_tokens(machine: Machine, offset: int = 0) -> int:
 def cache_limit_bytes(machine: Machine) -> int:
     """Return how much freed memory MLX may keep for later.
 
-    Unbounded, it keeps all it has ever freed: up to 0.95 of what Metal recommends.
+    Without a limit, MLX keeps all freed memory: up to 0.95 of Metal's recommendation.
     """
     return min(max(machine.memory_bytes // 32, 256 << 20), GIB)
 
 
 def working_bytes(config: ModelConfig, machine: Machine) -> int:
-    """Count what computing takes beside weights and keys and values, at most.
+    """Estimate the memory for computing, besides weights, keys and values, at most.
 
-    The program, the freed memory that MLX keeps, and the layers that are being computed.
+    It is the program, the freed memory that MLX keeps, and the layers in flight.
     """
     hidden, inner = config.hidden_size, config.intermediate_size
     H, Hk, D = config.num_attention_heads, config.num_key_value_heads, config.head_dim
@@ -81,7 +81,7 @@ def working_bytes(config: ModelConfig, machine: Machine) -> int:
 
 
 def can_wire(machine: Machine) -> bool:
-    """Whether MLX can keep memory from being moved: macOS 15, and no virtual GPU."""
+    """Whether MLX can wire memory: macOS 15 or newer, and not a virtual GPU."""
     return (
         machine.kind == "gpu"
         and machine.macos >= (15,)
@@ -93,13 +93,13 @@ def wired_limit_bytes(machine: Machine, *, weights_bytes: int, other_bytes: int)
     """Return how much memory to wire while a model answers; 0 for none.
 
     Without it macOS may compress or move weights between two tokens, which can cost most
-    of the speed where a model takes most of the memory. Where it takes little, nothing is
-    moved, and other programs need the room.
+    of the speed of a model that takes most of the memory. A small model's weights are not
+    moved, and other programs need the memory.
 
     Args:
-        machine: What computes.
-        weights_bytes: Of the model.
-        other_bytes: Keys and values, and ``working_bytes``.
+        machine: The machine to run on.
+        weights_bytes: Bytes of the model's weights.
+        other_bytes: Bytes of keys and values, and ``working_bytes``.
     """
     if not can_wire(machine) or 2 * weights_bytes <= machine.limit_bytes:
         return 0
@@ -110,8 +110,8 @@ def raised_limit_mb(machine: Machine, total_bytes: int) -> int | None:
     """Return the ``iogpu.wired_limit_mb`` that lets a program use ``total_bytes``.
 
     Returns:
-        In MiB, a multiple of 100. None where too little would be left to macOS, and where
-        it already may.
+        MiB, a multiple of 100. None if too little would be left to macOS, or if
+        a program may already use as much.
     """
     if machine.kind != "gpu" or total_bytes <= machine.limit_bytes:
         return None

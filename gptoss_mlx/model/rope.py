@@ -19,27 +19,27 @@ from gptoss_mlx.config import RopeScaling
 __all__ = ["Rotation", "concentration", "rotate", "rotation_at", "yarn_inv_freq"]
 
 # torch's float32 power is one ulp from the correctly rounded one at two of gpt-oss's 32
-# dimensions. An ulp there turns position 131,071 by 1e-3 radian, so it is followed.
+# dimensions. One ulp there turns position 131,071 by 1e-3 radian, so we use torch's value.
 REFERENCE_ULPS = {(150000.0, 64): {6: -1, 10: 1}}
 
 
 def yarn_inv_freq(
     head_dim: int, rope_theta: float, scaling: RopeScaling
 ) -> npt.NDArray[np.float32]:
-    """Compute what a position is multiplied by to give each dimension's angle.
+    """Compute the angle per position of each pair of dimensions.
 
     Dimensions that turn more than ``beta_fast`` times in the original context keep their
-    frequency, those that turn less than ``beta_slow`` times are slowed by ``factor``, and
-    a linear ramp joins the two.
+    frequency. For those that turn less than ``beta_slow`` times it is divided by
+    ``factor``. In between it follows a linear ramp.
 
     Args:
         head_dim: Size of one attention head. Even.
         rope_theta: Base of the frequencies.
-        scaling: YaRN's parameters. A factor of 1.0 or less means plain RoPE.
+        scaling: YaRN's parameters. A factor of 1.0 or less is plain RoPE.
 
     Returns:
-        Radians per token. Shape ``(head_dim / 2,)``, float32, rounded at each step as
-        the reference's ``_compute_concentration_and_inv_freq`` rounds.
+        Radians per token. Shape ``(head_dim / 2,)``, float32, rounded at each step like
+        the reference's ``_compute_concentration_and_inv_freq``.
 
     Raises:
         ValueError: ``head_dim`` is odd, or the ramp has no length.
@@ -74,7 +74,7 @@ def yarn_inv_freq(
 
 
 def concentration(scaling: RopeScaling) -> float:
-    """Return what YaRN multiplies both queries and keys by. Unitless, at least 1."""
+    """Return YaRN's factor for both queries and keys. Unitless, at least 1."""
     return 0.1 * math.log(scaling.factor) + 1.0 if scaling.factor > 1.0 else 1.0
 
 
@@ -83,7 +83,7 @@ class Rotation(NamedTuple):
 
     Attributes:
         cos: Shape ``(L, 1, D / 2)``, float32.
-        sin: Of each pair's first half negated, of its second half plain. Shape
+        sin: The sines, negated for each pair's first half. Shape
             ``(L, 2, D / 2)``, float32.
     """
 
@@ -91,20 +91,20 @@ class Rotation(NamedTuple):
     sin: mx.array
 
     def last(self, count: int) -> Rotation:
-        """Return the rotation of the last positions alone."""
+        """Return the rotation of the last ``count`` positions."""
         return Rotation(self.cos[-count:], self.sin[-count:])
 
 
 def rotation_at(inv_freq: npt.NDArray[np.float32], offset: int, length: int) -> Rotation:
-    """Compute what turns the heads at some positions, as the reference's table has it.
+    """Compute the rotation of consecutive positions, with the reference's values.
 
-    The angle is rounded to float32, as there; its sine is exact. Metal's own sine of so
-    large an angle is off by up to 1e-2.
+    The angle is rounded to float32, as in the reference; its sine is exact. Metal's own
+    sine of so large an angle has an error of up to 1e-2.
 
     Args:
         inv_freq: From ``yarn_inv_freq``. Shape ``(D / 2,)``.
         offset: The first position.
-        length: How many positions.
+        length: Number of positions.
     """
     positions = np.arange(offset, offset + length, dtype=np.float32)
     angles = (positions[:, None] * inv_freq).astype(np.float64)  # (L, D / 2)
@@ -120,7 +120,7 @@ def rotate(x: mx.array, rotation: Rotation) -> mx.array:
 
     Args:
         x: Queries and keys. Shape ``(B, H, L, D)``.
-        rotation: Of these ``L`` positions.
+        rotation: The rotation of these ``L`` positions.
     """
     halves = x.reshape(*x.shape[:-1], 2, x.shape[-1] // 2)  # (B, H, L, 2, D / 2)
     return _rotate(halves, halves[..., ::-1, :], *rotation).reshape(x.shape)

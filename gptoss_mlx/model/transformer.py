@@ -1,4 +1,4 @@
-"""The gpt-oss transformer, in the order the reference reads.
+"""The gpt-oss transformer, in the order of the reference.
 
 The skeleton (``layers``, ``make_cache``, ``model`` under ``lm_head``, the call signature)
 is mlx-lm's protocol.
@@ -22,7 +22,7 @@ from gptoss_mlx.model.rope import Rotation, rotation_at, yarn_inv_freq
 __all__ = ["MakeExperts", "Model", "Transformer"]
 
 MakeExperts = Callable[[ModelConfig, int], Experts]
-"""Makes the experts of a layer, given its number from 0."""
+"""Makes the experts of a layer, given its config and the layer's number from 0."""
 
 
 def _all_experts(config: ModelConfig, layer: int) -> Experts:
@@ -30,7 +30,7 @@ def _all_experts(config: ModelConfig, layer: int) -> Experts:
 
 
 class TransformerBlock(nn.Module):
-    """Attention, then experts, each on the normed sum so far."""
+    """Attention, then experts, each with a norm before and a residual sum after."""
 
     def __init__(self, config: ModelConfig, layer: int, experts: Experts) -> None:
         super().__init__()
@@ -48,10 +48,10 @@ class TransformerBlock(nn.Module):
         *,
         last_only: bool = False,
     ) -> mx.array:
-        """Read hidden states of shape ``(B, L, hidden_size)``.
+        """Compute the block for hidden states of shape ``(B, L, hidden_size)``.
 
         Returns:
-            As many; or, with ``last_only``, what the last position comes to.
+            Shape ``(B, L, hidden_size)``, or ``(B, 1, hidden_size)`` with ``last_only``.
         """
         residual = x[:, -1:] if last_only else x
         x = self.self_attn(self.input_layernorm(x), residual, mask, rotation, cache)
@@ -85,14 +85,14 @@ class Transformer(nn.Module):
 
         Args:
             inputs: Token ids. Shape ``(B, L)``.
-            cache: As of ``Model``.
-            last_only: Whether only the last position is wanted. The last layer then
-                computes nothing but keys and values for the others.
+            cache: As in ``Model``.
+            last_only: Whether to compute only the last position's hidden state. The last
+                layer then computes only keys and values for the others.
 
         Returns:
             Shape ``(B, L, hidden_size)``, or ``(B, 1, hidden_size)`` with ``last_only``.
         """
-        # MLX reads past the end of a table without a word: it must not be asked to.
+        # MLX reads past the end of a table without an error, so ids are checked first.
         known = (inputs >= 0) & (inputs < self.vocab_size)  # (B, L)
         x = self.embed_tokens(mx.where(known, inputs, 0))
         x = mx.where(known[..., None], x, mx.array(mx.nan, x.dtype))
@@ -116,13 +116,13 @@ class Model(nn.Module):
     """A gpt-oss model: tokens in, logits out.
 
     Attributes:
-        config: Its size and shape.
-        model: Everything below the head; ``model(tokens, cache)`` gives hidden states.
-        lm_head: Hidden states to logits. Apply it to the last position alone to sample.
+        config: The model's size and shape.
+        model: Everything below the head; ``model(tokens, cache)`` returns hidden states.
+        lm_head: Hidden states to logits. To sample, apply it to the last position only.
     """
 
     def __init__(self, config: ModelConfig, *, experts: MakeExperts = _all_experts) -> None:
-        """Make a model; its weights are to be loaded.
+        """Make a model whose weights are still to be loaded.
 
         Args:
             experts: Makes the experts of a layer.
@@ -138,9 +138,9 @@ class Model(nn.Module):
 
         Args:
             inputs: Token ids from 0 to ``vocab_size - 1``. Shape ``(B, L)``, integer.
-                Another id makes all logits of its text not a number.
-            cache: From ``make_cache``; holds what came before and takes these tokens too.
-                None: the tokens are the whole text.
+                Another id makes all logits of its text NaN.
+            cache: From ``make_cache``: the earlier tokens; these are appended. None: the
+                tokens are the whole text.
 
         Returns:
             Logits of every position. Shape ``(B, L, vocab_size)``.
@@ -154,5 +154,5 @@ class Model(nn.Module):
         return self.model.layers
 
     def make_cache(self) -> list[Cache]:
-        """Make an empty cache: one entry a layer."""
+        """Make an empty cache: one entry per layer."""
         return [layer_cache(self.config, kind) for kind in self.config.layer_types]
