@@ -15,14 +15,10 @@ from typing import Any, Protocol
 import mlx.core as mx
 
 from gptoss_mlx.errors import CacheError
-from gptoss_mlx.model.cache import (
-    MAX_WINDOWS,
-    SPARE_TOKENS,
-    Cache,
-    FullCache,
-    SlidingCache,
-    Window,
-)
+from gptoss_mlx.model.cache import Cache
+from gptoss_mlx.model.cache_window import MAX_WINDOWS, SPARE_TOKENS, Window
+from gptoss_mlx.model.full_cache import FullCache
+from gptoss_mlx.model.sliding_cache import SlidingCache
 from gptoss_mlx.tokenizer import CHANNEL, END, MESSAGE, START
 
 __all__ = [

@@ -18,7 +18,8 @@ from gptoss_mlx.generation.prompt_cache import (
 from gptoss_mlx.generation.request import GeneratedToken, Generation, Request
 from gptoss_mlx.generation.sampling import Sampling, make_logits_processors
 from gptoss_mlx.generation.stops import Stops
-from gptoss_mlx.model.cache import Cache, FullCache
+from gptoss_mlx.model.cache import Cache
+from gptoss_mlx.model.full_cache import FullCache
 from gptoss_mlx.tokenizer import STOP_TOKENS, load_tokenizer
 
 VOCAB = 100
