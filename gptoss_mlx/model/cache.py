@@ -58,7 +58,7 @@ class Window:
         return self.offset - int(self.keys.shape[2])
 
     def reaches(self, position: int, window: int) -> bool:
-        """Whether a layer with a window of ``window`` tokens can continue at ``position``."""
+        """Whether a layer with this ``window`` in tokens can continue at ``position``."""
         needed = max(position - (window - 1), 0)
         return self.first <= needed and position <= self.offset
 
@@ -168,8 +168,8 @@ class SlidingCache:
     """A cache of the last keys and values, for a layer that attends to ``window`` tokens.
 
     A step needs ``window - 1`` older tokens. ``slack_tokens`` more are kept, so that
-    ``trim`` can remove as many. To go further back, ``restore`` a window that was copied there: by
-    ``window_at``, or by ``watch`` while a chunk passes over it.
+    ``trim`` can remove as many. To go further back, ``restore`` a window that was copied
+    there: by ``window_at``, or by ``watch`` while a chunk passes over it.
 
     Attributes:
         offset: Tokens seen; the absolute position of the next one.
