@@ -1,4 +1,4 @@
-"""What a conversation in a terminal begins with."""
+"""The lines at the start of a conversation in a terminal."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ QUESTIONS: tuple[str, ...] = (
 
 
 def banner_lines(llm: LLM, effort: Effort, machine: Machine) -> list[str]:
-    """Say which model it is, what it takes, and what one might ask.
+    """Describe the model, its memory and effort, and suggest questions.
 
     Args:
-        llm: The model, loaded.
-        effort: How long it is to reason.
-        machine: Where it runs.
+        llm: The loaded model.
+        effort: The reasoning effort.
+        machine: The machine it runs on.
     """
     name = llm.folder.name
     questions = QUESTIONS

@@ -1,4 +1,4 @@
-"""Text that comes piece by piece, and is printed block by block."""
+"""Prints a stream of text block by block."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from gptoss_mlx.chat.screen import Screen
 
 __all__ = ["BlockStream"]
 
-# Of a longer block only the end is shown while it is written, and as it is.
+# While a longer block is written, only its end is shown, as plain text.
 MAX_SHOWN = 20_000
 SHOWN_END = 4_000
 
 
 class BlockStream:
-    """Prints each block once it is whole, and shows the one that is being written."""
+    """Prints each complete block, and shows the block that is being written."""
 
     def __init__(
         self,
@@ -27,13 +27,13 @@ class BlockStream:
         render: Callable[[str], RenderableType],
         whole: Callable[[str], int],
     ) -> None:
-        """Begin with no text.
+        """Begin without any text.
 
         Args:
-            screen: Where to.
-            render: Makes of a text what is shown.
-            whole: Tells how many characters at the beginning of a text are blocks that
-                nothing which follows can change.
+            screen: The screen to print on.
+            render: Converts a text to a renderable.
+            whole: Counts the characters at the beginning of a text that are complete
+                blocks: later text cannot change them.
         """
         self._screen = screen
         self._render = render
@@ -55,14 +55,14 @@ class BlockStream:
         self._screen.rest_after(begun)
 
     def finish(self) -> None:
-        """Print what is left: nothing more comes."""
+        """Print the remaining text at the end of the stream."""
         while block := self._take():
             self._print(block)
         block, self._text = self._text, ""
         self._print(block)
 
     def _take(self) -> str:
-        """Take the blocks that are whole from the beginning of the text."""
+        """Remove the complete blocks from the beginning of the text, and return them."""
         end = self._whole(self._text)
         block, self._text = self._text[:end], self._text[end:]
         return block
@@ -72,7 +72,7 @@ class BlockStream:
             self._screen.print(self._render(block), below=None)
 
     def _shown(self) -> RenderableType | None:
-        """Make of what is being written what is shown of it."""
+        """Return the renderable of the block that is being written."""
         if not self._text.strip():
             return None
         if len(self._text) > MAX_SHOWN:

@@ -1,4 +1,4 @@
-"""Code in an answer: coloured, and otherwise as it is to be copied."""
+"""Code in an answer: coloured, and otherwise unchanged, so that it can be copied."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from rich.syntax import ANSI_DARK, ANSISyntaxTheme
 
 __all__ = ["code_lines", "is_language"]
 
-# What is coloured. A lexer is hundreds of regular expressions, some of which take minutes
-# for a line of spaces: these have been measured, up to so many characters.
+# Languages with colours. A lexer is hundreds of regular expressions, some of which take
+# minutes for a line of spaces: these were measured, up to this many characters.
 _NAMES = """
     asm awk bash c c++ clojure cmake console cpp cs csharp css dart diff docker
     dockerfile elixir fortran go graphql haskell html ini java javascript jl js json jsx
@@ -26,14 +26,14 @@ _NAMES = """
 LANGUAGES = frozenset(_NAMES.split())
 MAX_COLOURED = 8_000
 MAX_SECONDS = 0.2
-# Some expressions take the square of a run's length.
+# Some expressions take time quadratic in a run's length.
 _LONG_RUN = re.compile(r"(\s)\s{200}|(.)\2{200}", re.DOTALL)
 
 _THEME = ANSISyntaxTheme(ANSI_DARK)
 
 
 def is_language(info: str) -> bool:
-    """Tell whether what follows a fence names a language, and is no text to be read."""
+    """Whether the text after a fence is the name of a language."""
     if info in LANGUAGES:
         return True
     try:
@@ -44,9 +44,9 @@ def is_language(info: str) -> bool:
 
 
 def code_lines(code: str, language: str) -> list[list[Segment]]:
-    """Split code into lines, coloured where its language is known.
+    """Split code into lines, coloured if the language is known.
 
-    A line is as long as it was written: where a terminal wraps it, it is copied as one.
+    Lines are not wrapped: if the terminal wraps one, it is still copied as one line.
     """
     lines: list[list[Segment]] = [[]]
     for text, style in _pieces(code.rstrip("\n"), language.lower()):
@@ -65,13 +65,13 @@ def _pieces(code: str, language: str) -> Iterator[tuple[str, Style | None]]:
         return
     try:
         lexer = get_lexer_by_name(language, stripnl=False, ensurenl=False)
-    except ClassNotFound:  # An older Pygments.
+    except ClassNotFound:  # an older Pygments
         yield code, None
         return
     done = 0
     deadline = time.monotonic() + MAX_SECONDS
     for token, text in lexer.get_tokens(begin):
-        # A lexer may leave out or change what it is given: a byte order mark, for one.
+        # A lexer may drop or change characters, for example a byte order mark.
         if not code.startswith(text, done) or time.monotonic() > deadline:
             break
         yield text, _THEME.get_style_for_token(token)

@@ -1,4 +1,4 @@
-"""What is typed that begins with a slash."""
+"""Slash commands of the chat."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from gptoss_mlx.harmony.messages import EFFORTS
 
 __all__ = ["COMMANDS", "Command", "Next", "read_line", "run_command"]
 
-# Of characters: what a file in UTF-8 cannot hold.
+# Of characters: those that a file in UTF-8 cannot hold.
 _HALVES = re.compile("[\ud800-\udfff]")
 
 COMMANDS = {
     "help": ("", "list the commands and keys"),
-    "effort": ("[low|medium|high]", "show or set how long the model reasons"),
-    "clear": ("", "begin a new conversation"),
+    "effort": ("[low|medium|high]", "show or set the reasoning effort"),
+    "clear": ("", "start a new conversation"),
     "save": ("[FILE]", "write the conversation as JSON"),
     "quit": ("", "leave"),
 }
@@ -35,28 +35,28 @@ COMMANDS = {
 HARMLESS = ("help", "effort", "save")
 
 KEYS = (
-    ("Ctrl-O", "show the reasoning, also of the last answer"),
+    ("Ctrl-O", "show the reasoning, including the last answer's"),
     ("Ctrl-C", "stop the answer, or clear the line"),
     ("Ctrl-D", "leave"),
-    ("Esc, then Enter", "begin a new line (Alt-Enter; Option-Enter if Option is Meta)"),
-    ("//", "begins a question that begins with a slash"),
+    ("Esc, then Enter", "start a new line (Alt-Enter; Option-Enter if Option is Meta)"),
+    ("//", "starts a question with a slash"),
 )
 
 
 class Next(Enum):
-    """What follows a command."""
+    """What the chat does after a command."""
 
     GO_ON = "the next line"
-    CORRECT = "the same line, once it is put right"
+    CORRECT = "the same line, to be corrected"
     QUIT = "nothing"
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command, known or not.
+    """A command, known or unknown.
 
     Attributes:
-        name: Without its slash.
+        name: The name without its slash.
         argument: The rest of the line.
     """
 
@@ -65,10 +65,10 @@ class Command:
 
 
 def read_line(line: str) -> Command | str:
-    """Tell a command from a question, which is given back without space around it.
+    """Tell a command from a question, which is returned without surrounding space.
 
-    A command is known, or so close to one that is known that it is a slip, or a word alone.
-    All else that begins with a slash is a question: a path, for one.
+    A word after a slash is a command if it is known, similar to a known one, or alone on
+    the line. Other text after a slash is a question, for example a path.
     """
     text = line.strip()
     if text.startswith("//"):
@@ -90,16 +90,16 @@ def _closest(name: str) -> str | None:
 def run_command(
     command: Command, conversation: Conversation, say: Callable[[str], None]
 ) -> Next:
-    """Do what a command says.
+    """Run a command.
 
     Args:
-        command: Known or not.
-        conversation: The conversation it is about.
-        say: Is told lines of text for the user.
+        command: The command, known or unknown.
+        conversation: The conversation to act on.
+        say: Called with lines of text for the user.
     """
     match command.name:
         case "help" | "clear" | "quit" as name if command.argument:
-            say(f"/{name} takes nothing but was given {escaped(command.argument)}.")
+            say(f"/{name} takes no argument but got {escaped(command.argument)}.")
             return Next.CORRECT
         case "help":
             _help(say)
@@ -107,17 +107,17 @@ def run_command(
             return _effort(command.argument, conversation, say)
         case "clear":
             conversation.clear()
-            say("A new conversation begins.")
+            say("Started a new conversation.")
         case "save":
             return _save(command.argument, conversation, say)
         case "quit":
             return Next.QUIT
         case unknown:
             close = _closest(unknown)
-            # What ends a conversation is done by who has typed it.
+            # A command that ends or clears the conversation is never suggested.
             meant = f"Did you mean /{close}?" if close in HARMLESS else "/help lists them."
             said = f"There is no command /{escaped(unknown)}."
-            say(f"{said} {meant} (// begins a question with /.)")
+            say(f"{said} {meant} (// starts a question with /.)")
             return Next.CORRECT
     return Next.GO_ON
 
@@ -136,7 +136,7 @@ def _effort(argument: str, conversation: Conversation, say: Callable[[str], None
     for effort in EFFORTS:
         if effort == argument.strip().lower():
             conversation.effort = effort
-            say(f"The effort is {effort} from now on.")
+            say(f"The effort is now {effort}.")
             return Next.GO_ON
     say(f"The effort must be one of {', '.join(EFFORTS)} but is {escaped(argument)}.")
     return Next.CORRECT
@@ -149,11 +149,11 @@ def _save(argument: str, conversation: Conversation, say: Callable[[str], None])
         _write_new(Path(name).expanduser(), conversation)
     except OSError as error:
         said = {
-            errno.EEXIST: "is there already: name another file",
-            errno.ENOENT: "there is no such folder",
+            errno.EEXIST: "already exists: choose another name",
+            errno.ENOENT: "no such folder",
         }.get(error.errno or 0, error.strerror or str(error))
         say(f"{escaped(name)}: {said}.")
-    except (RuntimeError, ValueError) as error:  # No such user; a name with a zero byte.
+    except (RuntimeError, ValueError) as error:  # an unknown user; a zero byte in a name
         say(f"{escaped(name)}: {escaped(str(error))}.")
     else:
         say(f"Saved to {escaped(name)}.")
@@ -162,10 +162,10 @@ def _save(argument: str, conversation: Conversation, say: Callable[[str], None])
 
 
 def _write_new(file: Path, conversation: Conversation) -> None:
-    """Write a file that is not there yet, whole or not at all; follow no link to one.
+    """Create a file, completely or not at all; never follow a link.
 
     Raises:
-        FileExistsError: There is something of that name, if only a link.
+        FileExistsError: The name exists already, even as a dangling link.
         OSError: The system refuses.
     """
     if os.path.lexists(file):
@@ -186,12 +186,12 @@ def _write_new(file: Path, conversation: Conversation) -> None:
 
 def _rename_to_new(draft: Path, file: Path) -> None:
     try:
-        # Unlike a renaming it replaces nothing that has come in the meantime.
+        # Unlike a rename, a link never replaces a file created in the meantime.
         file.hardlink_to(draft)
     except FileExistsError:
         raise
     except OSError:
         if os.path.lexists(file):
             raise
-        # A file system without links.
+        # The file system has no hard links.
         draft.rename(file)

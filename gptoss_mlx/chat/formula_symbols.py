@@ -1,4 +1,4 @@
-"""LaTeX's names of symbols, and the characters that have a form above or below the line."""
+"""LaTeX's symbol names, and the characters with a superscript or subscript form."""
 
 from __future__ import annotations
 

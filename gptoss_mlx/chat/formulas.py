@@ -1,7 +1,7 @@
-"""Formulas in LaTeX, as Unicode where nothing is lost by it.
+"""Converts LaTeX formulas to Unicode if nothing is lost.
 
-The packages that do this drop what they do not know, or confuse what a script or a
-fraction takes in: ``{a+b}^2`` is not ``a+b²``.
+Packages that do this drop commands that they do not support, or misread the scope of a
+script or a fraction: ``{a+b}^2`` is not ``a+b²``.
 """
 
 from __future__ import annotations
@@ -21,40 +21,40 @@ from gptoss_mlx.chat.formula_symbols import (
 
 __all__ = ["is_formula", "unicode_formula"]
 
-# Longer ones are easier to read as they were written.
+# Longer formulas are easier to read in LaTeX.
 MAX_CHARACTERS = 300
 MAX_DEPTH = 8
 
 _TOKEN = re.compile(r"\\[A-Za-z]+|\\.|\s+|.", re.DOTALL)
 _COMMAND = re.compile(r"\\(?:text|mathrm|operatorname)\{[^{}]*\}|\\[A-Za-z]+")
 _WORDS = re.compile(r"[A-Za-z]{4,}|[A-Za-z]{2,}\s+[A-Za-z]{2,}")
-# What a sum of money has none of, nor a variable of a shell.
+# Characters of a formula that sums of money and shell variables lack.
 _MATHS = re.compile(r"[\\^_=+*<>()]|^[A-Za-z]{1,3}'*$")
 _PLAIN = frozenset("+-=<>()[]|/.,;:!?'*%≤≥≠→←×·−±∞∈∑∫√π°′")
 _ATOM = re.compile(r"\w[\u0300-\u036f\u20d7₀-₉⁰-⁹]*|\d+(\.\d+)?")
 
 
 class _CannotConvertError(Exception):
-    """Something has no Unicode form, or none that means the same."""
+    """A part has no Unicode form with the same meaning."""
 
 
 def is_formula(source: str) -> bool:
-    """Tell whether what stands between two single dollar signs is a formula.
+    """Whether the text between two single dollar signs is a formula.
 
-    Dollar signs are money too, and names in a shell.
+    Dollar signs also mark amounts of money and shell variables.
     """
     return bool(_MATHS.search(source)) and "\n\n" not in source
 
 
 def unicode_formula(source: str) -> str | None:
-    """Write a formula without LaTeX, or return None where that would lose something.
+    """Write a formula without LaTeX, or return None if that would lose anything.
 
     Args:
-        source: What stands between the delimiters.
+        source: The text between the delimiters.
     """
     if len(source) > MAX_CHARACTERS:
         return None
-    # A word in a formula has \\text before it: this one may be no formula.
+    # A word in a formula is written with \\text: this may not be a formula.
     if _WORDS.search(
         re.sub(r"\\(?:text|mathrm|operatorname)\{[^{}]*\}|\\[A-Za-z]+", "", source)
     ):
@@ -75,7 +75,7 @@ class _Reader:
 
     def all(self) -> str:
         text = self._until(None)
-        # A script on nothing, or a space that would have been one.
+        # A script without a base, or with a space as its base.
         return re.sub(r"\s+", " ", text)
 
     def _peek(self) -> str | None:
@@ -103,7 +103,7 @@ class _Reader:
         return text
 
     def _next(self, token: str, text: str) -> str:
-        """Return ``text`` with what ``token`` begins."""
+        """Return ``text`` with the part that begins with ``token``."""
         if token.isspace():
             return f"{text} "
         if token == "{":  # noqa: S105
@@ -136,7 +136,7 @@ class _Reader:
         raise _CannotConvertError
 
     def _group(self) -> str:
-        """Read up to the brace that closes."""
+        """Read up to the closing brace."""
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise _CannotConvertError
@@ -153,13 +153,13 @@ class _Reader:
         return text
 
     def _symbol(self, symbol: str, text: str) -> str:
-        # TeX takes the space after a name for its end.
+        # TeX reads the space after a name as its end.
         if text and not text.endswith(" "):
             self._skip_space()
         return symbol
 
     def _gap(self) -> str:
-        """A space between a function's name and what it is of, unless something else is."""
+        """A space between a function's name and its argument, unless a bracket is there."""
         token = self._peek()
         return " " if token is not None and (token.isalnum() or token[0] == "\\") else ""
 
@@ -171,7 +171,7 @@ class _Reader:
         return _mapped(argument, table)
 
     def _words(self) -> str:
-        """Read text, in which LaTeX is spelled out."""
+        """Read text in which LaTeX commands are literal."""
         if self._take() != "{":
             raise _CannotConvertError
         words = ""
@@ -199,7 +199,7 @@ class _Reader:
         if one is not None and not text[-1:].isdigit() and self._peek() not in ("^", "_"):
             return one
         after = self._peek() or " "
-        # Next to another factor it would be read as another fraction.
+        # Beside another factor it could be read as another fraction.
         if text[-1:].isalnum() or after in ("^", "_", "{", "(") or after.isalnum():
             raise _CannotConvertError
         if after[0] == "\\" and SYMBOLS.get(after, "x").isalpha():

@@ -1,4 +1,4 @@
-"""What stands in a paragraph, a heading or a cell, as styled text."""
+"""Styled text of a paragraph, a heading or a table cell."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _STYLES = {"em": "italic", "strong": "bold", "s": "strike"}
 
 
 def inline_text(markup: str, style: str = "") -> Text:
-    """Make of Markdown what is read.
+    """Convert inline Markdown to styled text.
 
     Args:
-        markup: One paragraph, whose line ends stay.
-        style: Of the whole.
+        markup: One paragraph; its line ends are kept.
+        style: Style of the whole text.
     """
     text = Text(style=style)
     styles: list[str] = []
@@ -34,7 +34,7 @@ def inline_text(markup: str, style: str = "") -> Text:
             links.append(len(text))
         elif kind == "link":
             target = token.content
-            # An address that is its own text is not said twice.
+            # An address that is its own text is not repeated.
             if target and text.plain[links.pop() :] not in (target, target.strip("<>")):
                 text.append(f" ({target})", now)
         elif kind in ("softbreak", "hardbreak"):

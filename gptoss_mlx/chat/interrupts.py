@@ -1,4 +1,4 @@
-"""Ctrl-C while an answer comes: it stops the answer where that is safe."""
+"""Ctrl-C during an answer: it stops the answer at a safe place."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any, Self
 
 __all__ = ["Interrupts"]
 
-# Pressed again after this long, it does not wait for a safe place.
+# If pressed again after this long, it does not wait for a safe place.
 PATIENCE_S = 1.0
 
 
 class Interrupts:
     """Turns Ctrl-C into a KeyboardInterrupt, once.
 
-    A model that is stopped in the middle of a step would leave half of it in its cache,
-    and a screen half a line. So the signal is kept until ``check`` is called, but while
-    ``anywhere`` is true, as for a tool that takes long, and for those who press it again.
+    Stopping a model in the middle of a step would leave half of it in its cache, and half a
+    line on the screen. So the signal waits for ``check``, except while ``anywhere`` is
+    true, for example during a long tool call, and when the user presses it again.
 
     Attributes:
-        anywhere: Do not wait for ``check``.
+        anywhere: Whether to interrupt at once, without waiting for ``check``.
     """
 
     def __init__(self) -> None:
@@ -32,21 +32,21 @@ class Interrupts:
         self._before: Any = None
 
     def __enter__(self) -> Self:
-        """Listen. Only the main thread can."""
+        """Install the handler. Only the main thread can."""
         if threading.current_thread() is threading.main_thread():
             self._before = signal.signal(signal.SIGINT, self._interrupt)
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Leave the signal to whom it was left before."""
+        """Restore the previous handler."""
         if self._before is not None:
             signal.signal(signal.SIGINT, self._before)
 
     def check(self) -> None:
-        """Be stopped here, if that was asked for.
+        """Raise if Ctrl-C was pressed.
 
         Raises:
-            KeyboardInterrupt: It was.
+            KeyboardInterrupt: Ctrl-C was pressed.
         """
         if self._asked_at is not None and not self._raised:
             self._raised = True

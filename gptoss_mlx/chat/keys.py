@@ -1,4 +1,4 @@
-"""Keys that are pressed while the model writes, or is loaded."""
+"""Keys that are pressed while the model writes or loads."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ __all__ = ["CTRL_O", "Keys", "as_typed", "output_is_kept"]
 
 CTRL_O = "\x0f"
 
-# Arrows, function keys and Alt with a key: they begin with Escape.
+# Arrows, function keys and Alt combinations: they begin with Escape.
 _ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|O.|.)?", re.DOTALL)
 
 
 class Keys:
-    """Reads single keys from the terminal, without waiting for them.
+    """Reads single keys from the terminal, without waiting.
 
-    Ctrl-C stays the signal that it is. Where stdin is no terminal there are no keys.
+    Ctrl-C remains a signal. If stdin is not a terminal, there are no keys.
 
     Attributes:
-        text: What was typed, for the next prompt.
+        text: The typed text, for the next prompt.
     """
 
     def __init__(self, descriptor: int | None = None) -> None:
-        """Read from ``descriptor``, or else from stdin."""
+        """Read from ``descriptor``, or from stdin."""
         self._descriptor = descriptor
         self._saved: list[Any] | None = None
         self._decoder = codecs.getincrementaldecoder("utf-8")("ignore")
         self._raw = ""
 
     def __enter__(self) -> Self:
-        """Take single keys, and show none of them."""
+        """Read single keys without echo."""
         try:
             import termios
 
@@ -46,7 +46,7 @@ class Keys:
         except (ImportError, OSError, ValueError, termios.error):
             return self
         changed = [*self._saved[:6], [*self._saved[6]]]
-        # IEXTEN: macOS would keep Ctrl-O and Ctrl-V to itself.
+        # IEXTEN: otherwise macOS handles Ctrl-O and Ctrl-V itself.
         changed[3] &= ~(termios.ICANON | termios.ECHO | termios.IEXTEN)
         changed[3] |= termios.ISIG
         changed[6][termios.VMIN], changed[6][termios.VTIME] = 1, 0
@@ -54,7 +54,7 @@ class Keys:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Give the terminal back as it was."""
+        """Restore the terminal's mode."""
         if self._saved is None or self._descriptor is None:
             return
         import termios
@@ -62,17 +62,17 @@ class Keys:
         try:
             self.poll()
         finally:
-            # Nothing that is still to be read may be thrown away.
+            # Pending input must not be discarded.
             termios.tcsetattr(self._descriptor, termios.TCSANOW, self._saved)
 
     def poll(self) -> int:
-        """Take the keys that were pressed; return how many of them were Ctrl-O."""
+        """Read the pressed keys; return how many of them were Ctrl-O."""
         if self._saved is None or self._descriptor is None:
             return 0
         pressed = ""
         while select.select([self._descriptor], [], [], 0)[0]:
             data = os.read(self._descriptor, 4096)
-            if not data:  # The terminal is gone.
+            if not data:  # the terminal is closed
                 break
             pressed += self._decoder.decode(data)
         self._raw += pressed
@@ -85,11 +85,11 @@ class Keys:
 
 @contextmanager
 def output_is_kept(descriptor: int | None = None) -> Iterator[None]:
-    """Let no Ctrl-O make the terminal's output vanish while no keys are read, as on macOS.
+    """Keep Ctrl-O from hiding the terminal's output while keys are not read, as on macOS.
 
     Args:
-        descriptor: The terminal. None: stdout, if it is one: what is behind a pipe may
-            use the terminal itself.
+        descriptor: The terminal. None: stdout, if it is a terminal: a program after a pipe
+            may use the terminal itself.
     """
     try:
         import termios
@@ -99,7 +99,7 @@ def output_is_kept(descriptor: int | None = None) -> Iterator[None]:
     except (ImportError, OSError, ValueError, termios.error):
         yield
         return
-    if _in_background(terminal):  # Setting a mode would stop the program.
+    if _in_background(terminal):  # setting a mode would stop the program
         yield
         return
     changed = [*saved]
@@ -113,7 +113,7 @@ def output_is_kept(descriptor: int | None = None) -> Iterator[None]:
 
 
 def _mode(terminal: int) -> list[Any]:
-    """Return a terminal's mode, but for FLUSHO: Ctrl-O has set it on macOS."""
+    """Return a terminal's mode without FLUSHO, which Ctrl-O sets on macOS."""
     import termios
 
     mode = termios.tcgetattr(terminal)
@@ -124,12 +124,12 @@ def _mode(terminal: int) -> list[Any]:
 def _in_background(terminal: int) -> bool:
     try:
         return os.tcgetpgrp(terminal) != os.getpgrp()
-    except OSError:  # It is not the terminal that the program was started from.
+    except OSError:  # not the terminal from which the program was started
         return False
 
 
 def as_typed(raw: str) -> str:
-    """Make of key presses the text that they would have written."""
+    """Return the text that the key presses would have typed."""
     text: list[str] = []
     for key in _ESCAPES.sub("", raw):
         if key in "\x7f\b":
@@ -140,6 +140,6 @@ def as_typed(raw: str) -> str:
             text.clear()
         elif key.isprintable() or key == "\t":
             text.append(key)
-    # Enter at the end parts it from what is typed after it.
+    # Enter at the end separates it from text that is typed later.
     typed = "".join(text).strip("\n")
     return f"{typed}\n" if typed and text[-1] == "\n" else typed

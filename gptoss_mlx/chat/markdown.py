@@ -1,7 +1,7 @@
-"""Markdown on a terminal, while it is being written.
+"""Renders Markdown on a terminal while it is being written.
 
-All that the model wrote is seen: addresses stand next to what they are linked to, numbers
-as they were given, and code as it is to be copied.
+All of the model's text is visible: addresses beside their link texts, numbers as written,
+and code ready to be copied.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["AnswerMarkdown"]
 
 # Longer words may be broken.
 MIN_COLUMN_CELLS = 6
-# Text is not wrapped narrower, however deep it is nested.
+# Text is never wrapped narrower than this, however deep it is nested.
 LEAST_WIDTH = 10
 
 _DIM = Style(dim=True)
@@ -36,8 +36,8 @@ class _Line(NamedTuple):
     """A line of the output.
 
     Attributes:
-        segments: What is on it, without the line end.
-        is_code: It begins at the left edge, whatever it is in, and is not wrapped.
+        segments: The line's segments, without the line end.
+        is_code: Whether it begins at the left edge, even if nested, and is not wrapped.
     """
 
     segments: list[Segment]
@@ -59,11 +59,11 @@ class AnswerMarkdown:
 def _stacked(
     nodes: Iterable[SyntaxTreeNode], console: Console, width: int, *, parted: bool
 ) -> Iterator[_Line]:
-    """Render blocks, one below the other, with empty lines between them if ``parted``."""
+    """Render blocks one below the other, separated by empty lines if ``parted``."""
     last = None
     for node in nodes:
         lines = _block(node, console, width)
-        # Two paragraphs with nothing between them would be one.
+        # Without a blank line, two paragraphs would look like one.
         if last is not None and (parted or last == node.type == "paragraph"):
             yield _Line([])
         yield from lines
@@ -86,12 +86,12 @@ def _block(node: SyntaxTreeNode, console: Console, width: int) -> Iterable[_Line
             return _list(node, console, width)
         case "table":
             return _table(node, console, width)
-        case _:  # A thematic break: there is no other kind.
+        case _:  # a thematic break, the only other kind
             return [_Line([Segment("─" * width, _DIM)])]
 
 
 def _wrapped(text: Text, console: Console, width: int) -> Iterator[_Line]:
-    """Wrap text; only a word that no line holds is parted."""
+    """Wrap text; a word is broken only if it is longer than a line."""
     lines = [text]
     if not text.plain.isprintable() or cell_len(text.plain) > width:
         lines = list(text.wrap(console, max(width, 1), overflow="fold", tab_size=8))
@@ -110,7 +110,7 @@ def _content(node: SyntaxTreeNode, style: str = "") -> Text:
 
 def _code(node: SyntaxTreeNode) -> Iterator[_Line]:
     info = node.info.strip()
-    # The name of a language goes without saying; anything else is the model's text.
+    # The name of a language is omitted; any other text is the model's.
     if info and not is_language(info):
         yield _Line([Segment(info, _DIM)], is_code=True)
     for segments in code_lines(node.content, info):
@@ -139,7 +139,7 @@ def _list(node: SyntaxTreeNode, console: Console, width: int) -> Iterator[_Line]
 
 
 def _marked(lines: Iterable[_Line], mark: str) -> Iterator[_Line]:
-    """Put a mark before the first line, and as much space before the others."""
+    """Put a mark before the first line, and equal space before the others."""
     before, space = mark, " " * len(mark)
     for line in lines:
         if before and (line.is_code or not line.segments):
@@ -168,7 +168,7 @@ def _table(node: SyntaxTreeNode, console: Console, width: int) -> Iterator[_Line
     heads, body = cells[0], cells[1:]
     widths = [_least_width(column) for column in zip(*cells, strict=True)]
     if sum(widths) + 2 * len(widths) > width:
-        # Too narrow for columns: one line a cell.
+        # Too narrow for columns: one line per cell.
         for index, row in enumerate(body or [heads]):
             if index:
                 yield _Line([])
@@ -194,13 +194,13 @@ def _justify(cell: SyntaxTreeNode) -> JustifyMethod:
 
 
 def _least_width(column: Sequence[Text]) -> int:
-    """Tell how wide a column must be to be read."""
+    """Return how wide a column must be to stay readable."""
     words = (word for cell in column for word in cell.plain.split())
     return min(max((cell_len(word) for word in words), default=1), MIN_COLUMN_CELLS)
 
 
 def _trimmed(line: list[Segment]) -> list[Segment]:
-    """Leave out the spaces with which Rich fills a line up to the width."""
+    """Remove the spaces with which Rich pads a line to the full width."""
     while line and not line[-1].text.strip(" "):
         line.pop()
     if line:

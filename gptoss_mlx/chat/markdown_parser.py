@@ -1,12 +1,12 @@
-r"""Markdown as models write it, and nothing of it lost.
+r"""Parses Markdown as models write it, without losing any text.
 
-CommonMark with tables and strikethrough, but
+CommonMark with tables and strikethrough, with these differences:
 
-- formulas are ``\( \)``, ``\[ \]``, ``$ $``, ``$$ $$`` and ``\begin{} \end{}``, and no
-  Markdown is looked for in them;
-- a backslash stays unless it has kept a mark from being one;
-- HTML, entities, images and definitions of links are text;
-- lists and quotes that are nested deeper than anybody reads are text too.
+- formulas are ``\( \)``, ``\[ \]``, ``$ $``, ``$$ $$`` and ``\begin{} \end{}``, and
+  contain no Markdown;
+- a backslash stays unless it escapes a mark;
+- HTML, entities, images and link definitions are text;
+- lists and quotes that are nested too deeply are text too.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from gptoss_mlx.chat.formulas import is_formula
 
 __all__ = ["parse_blocks", "parse_inline", "whole_blocks"]
 
-# Of containers in each other; a list and its item are two.
+# Nested containers; a list and its item count as two.
 MAX_LEVEL = 24
-# What a formula, or a link's text or address, may have: each bounds a search.
+# The most characters of a formula, or of a link's text or address: limits for searches.
 MAX_FORMULA = 2_000
-# Longer paragraphs are text, without a look at what is in them.
+# Longer paragraphs are plain text and are not parsed.
 MAX_INLINE = 20_000
-# Longer blocks are cut, at the end of a line if there is one.
+# Longer blocks are cut, at a line end if there is one.
 MAX_BLOCK = 100_000
 
-# What begins a formula, and what ends it.
+# The start of a formula, and its end.
 _DELIMITERS = {r"\(": r"\)", r"\[": r"\]", "$$": "$$"}
 _OPENS_A_BLOCK = re.compile(r"\\\[|\$\$|\\begin\{")
 _ENVIRONMENT = re.compile(r"\\begin(\{[A-Za-z]{1,20}\*?\})")
@@ -56,15 +56,15 @@ _BLOCK_MARK = re.compile(r"[#>+=-]")
 
 
 def parse_blocks(text: str) -> list[SyntaxTreeNode]:
-    """Parse a text into its top-level blocks. What is in a paragraph is not looked at."""
+    """Parse a text into its top-level blocks, without parsing their inline content."""
     return SyntaxTreeNode(_block_tokens(text)).children
 
 
 def parse_inline(text: str) -> list[Token]:
-    """Parse what stands in a paragraph, a heading or a cell.
+    """Parse the inline content of a paragraph, a heading or a cell.
 
-    Formulas are tokens of the type ``formula``: ``content`` without the delimiters,
-    ``markup`` the one it begins with, ``info`` the whole as it was written.
+    Formulas are tokens of type ``formula``: ``content`` without the delimiters,
+    ``markup`` is the opening delimiter, ``info`` the whole source.
     """
     if len(text) > MAX_INLINE:
         return [Token("text", "", 0, content=text)]
@@ -74,10 +74,10 @@ def parse_inline(text: str) -> list[Token]:
 
 
 def whole_blocks(text: str) -> int:
-    """Count the characters of ``text`` that belong to blocks which are whole.
+    """Count the characters of ``text`` that belong to complete blocks.
 
     A top-level block ends where the next one begins. The last line does not count until
-    it has ended: ``***`` may become a rule or the beginning of a bold word.
+    it has ended: ``***`` may become a rule or the start of bold text.
     """
     lines = text[: text.rfind("\n", 0, MAX_BLOCK) + 1]
     starts = [
@@ -102,7 +102,7 @@ def _block_tokens(text: str) -> list[Token]:
 def _nested(
     rule: Callable[[StateBlock, int, int, bool], bool],
 ) -> Callable[[StateBlock, int, int, bool], bool]:
-    """Let a container hold no more than so many others."""
+    """Limit how many containers a container may be nested in."""
 
     def bounded(state: StateBlock, line: int, end: int, silent: bool) -> bool:
         return state.level < MAX_LEVEL and rule(state, line, end, silent)
@@ -111,7 +111,7 @@ def _nested(
 
 
 def _table(state: StateBlock, line: int, end: int, silent: bool) -> bool:
-    """Parse a table; a row keeps all its cells, also those that no column has."""
+    """Parse a table; a row keeps all its cells, even those without a column."""
     first = len(state.tokens)
     if not table(state, line, end, silent):
         return False
@@ -130,11 +130,11 @@ def _table(state: StateBlock, line: int, end: int, silent: bool) -> bool:
 
 
 def _share_out(row: str, cells: list[Token]) -> None:
-    """Put all of a row into its cells, if a bar has parted it into too many."""
+    """Put all of a row into its cells, if a bar has split it into too many."""
     row = re.sub(r"^\||(?<!\\)\|$", "", row)
     if len(_BAR.split(row)) <= len(cells):
         return
-    # A bar in code or in a formula that was not escaped.
+    # An unescaped bar in code or in a formula.
     parts = [part.strip().replace(r"\|", "|") for part in _cells(row)]
     kept = len(cells) - 1
     parts[kept:] = [" | ".join(parts[kept:])]
@@ -155,10 +155,10 @@ def _cells(row: str) -> list[str]:
 
 
 def _formula_block(state: StateBlock, line: int, end: int, silent: bool) -> bool:
-    """Keep the lines of a formula together, and all other blocks out of them.
+    """Keep the lines of a formula together, and parse no other blocks in them.
 
-    It goes from a line that begins with what opens one to the line that closes it, or, as
-    long as none does, to an empty one.
+    It begins at a line with an opening delimiter and ends at the line with the closing one,
+    or at an empty line if there is none yet.
     """
     if state.is_code_block(line):
         return False
@@ -194,7 +194,7 @@ def _formula_block(state: StateBlock, line: int, end: int, silent: bool) -> bool
 
 
 def _opened(line: str) -> tuple[str, int] | None:
-    """Return what closes the formula of a line, and from where on to look for it."""
+    """Return the closing delimiter of a line's formula, and where to search for it."""
     found = _OPENS_A_BLOCK.match(line)
     if found is not None:
         closing = {r"\[": r"\]", "$$": "$$"}.get(found[0], r"\end{")
@@ -254,7 +254,7 @@ def _push_formula(
 
 
 def _backslash(state: StateInline, silent: bool) -> bool:
-    """Leave out a backslash where without it there were a mark."""
+    """Remove a backslash that escapes a mark."""
     position, source = state.pos, state.src
     if source[position] != "\\":
         return False
@@ -277,7 +277,7 @@ def _backslash(state: StateInline, silent: bool) -> bool:
 
 
 def _times(state: StateInline, silent: bool) -> bool:
-    """Take the asterisk of ``2*3`` for what it is."""
+    """Read the asterisk of ``2*3`` as a times sign."""
     around = state.src[max(state.pos - 1, 0) : min(state.pos + 2, state.posMax)]
     if not re.fullmatch(r"[A-Za-z0-9]\*[A-Za-z0-9]", around):
         return False
@@ -287,7 +287,7 @@ def _times(state: StateInline, silent: bool) -> bool:
 
 
 def _link(state: StateInline, silent: bool) -> bool:
-    """Parse a link; its closing token has the address and title as they were written."""
+    """Parse a link; its closing token has the address and title as written."""
     found = _LINK.match(state.src, state.pos, state.posMax)
     if found is None or state.linkLevel or not found["text"].strip():
         return False

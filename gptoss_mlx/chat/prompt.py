@@ -1,4 +1,4 @@
-"""The line at which questions are typed."""
+"""The prompt at which questions are typed."""
 
 from __future__ import annotations
 
@@ -19,43 +19,43 @@ __all__ = ["CommandCompleter", "Prompt"]
 
 
 class Prompt:
-    """Asks for a line, or several: pasted, or parted by Esc and Enter."""
+    """Asks for a line, or several: pasted, or separated by Esc and Enter."""
 
     def __init__(self, show_reasoning: Callable[[], None]) -> None:
         """Begin with an empty history.
 
         Args:
-            show_reasoning: Prints the last reasoning, above the prompt; Ctrl-O asks for it.
+            show_reasoning: Prints the last reasoning above the prompt; called on Ctrl-O.
         """
         self._session: PromptSession[str] = PromptSession(
             "> ",
             prompt_continuation="  ",
             key_bindings=_bindings(show_reasoning),
             completer=CommandCompleter(),
-            # Where it is true, lines under the prompt are kept free for the choices.
+            # If true, lines under the prompt stay reserved for the completions.
             complete_while_typing=Condition(lambda: self.text.startswith("/")),
             reserve_space_for_menu=len(COMMANDS) + 1,
         )
 
     @property
     def text(self) -> str:
-        """What is typed, or was when Ctrl-C was pressed."""
+        """The typed text, or the text when Ctrl-C was pressed."""
         return self._session.default_buffer.text
 
     def ask(self, default: str = "") -> str:
-        """Ask, with ``default`` typed already.
+        """Ask, with ``default`` as the initial text.
 
         Raises:
             EOFError: Ctrl-D was pressed on an empty line.
             KeyboardInterrupt: Ctrl-C was pressed.
         """
         typed = self._session.prompt(default=default)
-        # Bytes that were no text come as halves of characters.
+        # Bytes that are not text arrive as surrogates.
         return typed.encode(errors="surrogateescape").decode(errors="replace")
 
 
 class CommandCompleter(Completer):
-    """Completes commands, and what ``/effort`` takes."""
+    """Completes commands, and the argument of ``/effort``."""
 
     def get_completions(  # noqa: D102 - its base describes it
         self, document: Document, complete_event: CompleteEvent

@@ -1,4 +1,4 @@
-"""The model's reasoning: one dim line, or all of it where the user asks."""
+"""Shows the model's reasoning: one dim line, or all of it if the user asks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Reasoning", "reasoning_text"]
 
 
 class Reasoning:
-    """Reasoning while it comes.
+    """Reasoning while it is written.
 
     Folded, it is a line with the time and the tokens; unfolded, it is printed dim.
     """
@@ -24,7 +24,7 @@ class Reasoning:
         self._begun = time.monotonic()
         self._tokens = 0
         self._text = ""
-        self._printed = 0  # Characters that went into a stream.
+        self._printed = 0  # characters already printed
         self._stream: BlockStream | None = None
         if unfolded:
             self.unfold()
@@ -40,19 +40,19 @@ class Reasoning:
             self._screen.show_note(f"Reasoning {self._measured()} · Ctrl-O shows it")
 
     def unfold(self) -> None:
-        """Print what was reasoned and not printed yet, and go on so."""
+        """Print the reasoning so far, and continue to print it."""
         self._stream = BlockStream(self._screen, render=reasoning_text, whole=_paragraphs)
         self._stream.push(self._text[self._printed :])
         self._printed = len(self._text)
 
     def fold(self) -> None:
-        """Print no more of it, but for the paragraph that has begun."""
+        """Stop printing it, after the current paragraph."""
         if self._stream is not None:
             self._stream.finish()
             self._stream = None
 
     def finish(self) -> None:
-        """Leave one line that says how long it took."""
+        """Leave one line with the time it took."""
         self.fold()
         self._screen.note(f"thought for {self._measured()}", cut=True)
 
@@ -62,7 +62,7 @@ class Reasoning:
 
 
 def reasoning_text(text: str) -> Text:
-    """Make reasoning look like reasoning. It is no Markdown."""
+    """Style reasoning. It is not Markdown."""
     return Text(text.strip("\n"), style="dim")
 
 

@@ -1,4 +1,4 @@
-"""What one turn puts on the terminal: lines that stay, and below them some that change."""
+"""Prints one turn on the terminal: permanent lines, and below them changing ones."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from rich.text import Text
 __all__ = ["Screen"]
 
 REFRESH_S = 0.1
-# Of the time, a fifth at most goes into showing what comes.
+# At most a fifth of the time goes into drawing.
 REST_PER_DRAW = 4
 
 
 class Screen:
-    """Prints for good, and shows something under it until the next thing comes.
+    """Prints permanent lines, and shows changing ones under them.
 
-    What is printed is parted by blank lines, but for notes, which stand together. On a
-    terminal that cannot move its cursor, and in a file, only what is printed appears.
+    Blank lines separate what is printed, except notes, which stay together. In a file, and
+    on a terminal that cannot move its cursor, only permanent lines appear.
 
     Attributes:
-        console: Where to.
+        console: The console to print on.
     """
 
     def __init__(self, console: Console) -> None:
         self.console = console
         self._below: RenderableType | None = None
         self._below_is_note = False
-        self._last: bool | None = None  # Whether a note was printed last; None: nothing.
+        self._last: bool | None = None  # whether a note was printed last; None: nothing
         self._refreshed = 0.0
         self._rest_s = REFRESH_S
         self._live = Live(
@@ -50,47 +50,47 @@ class Screen:
         )
 
     def __enter__(self) -> Self:
-        """Begin. The cursor is hidden."""
+        """Begin, and hide the cursor."""
         self._live.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Take away what was not printed for good."""
+        """Remove the changing lines."""
         self._below = None
         self._live.stop()
 
     def due(self) -> bool:
-        """Tell whether it is time to show something new: at most ten times a second."""
+        """Whether it is time to draw again: at most ten times a second."""
         return time.monotonic() - self._refreshed >= self._rest_s
 
     def rest_after(self, begun: float) -> None:
-        """Be not due for a while, after work on what is shown that began at ``begun``."""
+        """Delay the next drawing in proportion to the time since ``begun``."""
         self._refreshed = time.monotonic()
         spent = self._refreshed - begun
         self._rest_s = max(REFRESH_S, REST_PER_DRAW * spent)
 
     def show(self, below: RenderableType | None) -> None:
-        """Show this under what was printed, in place of what was there."""
+        """Show a renderable under the printed lines, in place of the previous one."""
         self._below, self._below_is_note = below, False
         self._refresh()
 
     def show_note(self, text: str) -> None:
-        """Show a dim line under what was printed, if it is due."""
+        """Show a dim line under the printed lines, if it is time."""
         if self.due():
             self._below, self._below_is_note = _note(text, "dim"), True
             self._refresh()
 
     def print(self, renderable: RenderableType, *, below: RenderableType | None) -> None:
-        """Print for good, and show ``below`` under it."""
+        """Print permanently, and show ``below`` under it."""
         self._print(renderable, below, note=False)
 
     def note(self, text: str, *, style: str = "dim", cut: bool = False) -> None:
-        """Print a note for good.
+        """Print a permanent note.
 
         Args:
-            text: One line, in words.
-            style: Dim, or a colour for what needs to be seen.
-            cut: Leave out what is over the width. Else it is wrapped.
+            text: One line of text.
+            style: Dim, or a colour for important notes.
+            cut: Whether to cut it at the width. Otherwise it is wrapped.
         """
         line = _note(text, style) if cut else Text(text, style=style)
         self._print(line, None, note=True)
@@ -100,7 +100,7 @@ class Screen:
     ) -> None:
         parted = self._is_parted(note)
         self._below, self._below_is_note, self._last = below, note, note
-        # In one go with what is below, so that nothing flickers.
+        # In one write with the changing lines, so that nothing flickers.
         # Not cropped: a line of code may be longer than the screen is wide.
         self.console.print(Group(*([Text()] if parted else []), renderable), crop=False)
 
@@ -120,7 +120,7 @@ class Screen:
 
 
 class _Tail:
-    """The last lines, as many as fit on the screen, of what there is when it is shown."""
+    """The last lines of the renderables, as many as fit on the screen."""
 
     def __init__(self, renderables: Callable[[], list[RenderableType]]) -> None:
         self._renderables = renderables
@@ -133,14 +133,14 @@ class _Tail:
             for line in Segment.split_lines(console.render(renderable, options))
             for part in _folded(line, options.max_width)
         ]
-        # The cursor must stay on the screen, or it could not go back up.
+        # The cursor must stay on the screen, or it could not move back up.
         for line in lines[-max(console.height - 1, 1) :]:
             yield from line
             yield Segment.line()
 
 
 def _folded(line: list[Segment], width: int) -> Iterable[list[Segment]]:
-    """Wrap a line as a terminal does, so that it is known how many it takes."""
+    """Wrap a line as a terminal does, to know how many lines it takes."""
     line = [part._replace(text=part.text.expandtabs(8)) for part in line]
     length = Segment.get_line_length(line)
     return Segment.divide(line, range(width, length + width, width)) if length else [[]]

@@ -1,4 +1,4 @@
-"""The conversation on a terminal."""
+"""The chat on a terminal."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def chat_in_terminal(
 
     Args:
         conversation: The conversation.
-        banner: Lines to begin with.
-        question: One that was asked already; it is answered first.
-        show_reasoning: Print the reasoning unasked.
-        console: Where to. None: stdout.
+        banner: Lines to print first.
+        question: A question to answer first.
+        show_reasoning: Whether to print the reasoning.
+        console: The console to print on. None: stdout.
     """
     console = console or Console(markup=False, emoji=False, highlight=False)
     chat = _Chat(conversation, console, show_reasoning)
@@ -54,7 +54,7 @@ def chat_in_terminal(
 
 
 class _Chat:
-    """A conversation in progress."""
+    """A chat in progress."""
 
     def __init__(
         self, conversation: Conversation, console: Console, show_reasoning: bool
@@ -64,15 +64,15 @@ class _Chat:
         self._show_reasoning = show_reasoning
         self._prompt = Prompt(self._show_last_reasoning)
         self._notice = ContextNotice()
-        self._default = ""  # What the next prompt begins with.
-        self._interrupts = 0  # Ctrl-C, in a row.
+        self._default = ""  # initial text of the next prompt
+        self._interrupts = 0  # Ctrl-C in a row
 
     def say(self, line: str) -> None:
         """Print a dim line."""
         self._console.print(Text(escaped(line), style="dim"))
 
     def run(self, question: str | None = None) -> None:
-        """Take lines until the user leaves, after a question that was asked already."""
+        """Answer lines until the user leaves, after a first question if there is one."""
         while True:
             try:
                 if question is not None:
@@ -105,7 +105,7 @@ class _Chat:
             self.say(f"{LEAVES}.")
 
     def _answer(self, question: str) -> None:
-        """Ask the model, and show what comes."""
+        """Ask the model, and show its answer."""
         try:
             with Keys() as keys:
                 self._show_turn(question, keys)
@@ -130,7 +130,7 @@ class _Chat:
             def show(event: TurnEvent) -> None:
                 interrupts.anywhere = False
                 view.show(event)
-                # What follows is the tool itself, which may take long.
+                # Next the tool itself runs, which may take long.
                 interrupts.anywhere = isinstance(event, ToolCall)
 
             turn = self._conversation.stream(question, progress=view.progress, watch=watch)

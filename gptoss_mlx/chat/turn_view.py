@@ -1,4 +1,4 @@
-"""How a turn looks on a terminal: its events, one by one."""
+"""Shows a turn on a terminal, event by event."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ QUIET_S = 1.0
 
 
 class _Part(Protocol):
-    """A message while it is written."""
+    """A message while it is being written."""
 
     def push(self, text: str) -> None: ...
 
@@ -34,9 +34,9 @@ class TurnView:
     """Shows a turn on a screen.
 
     Args:
-        screen: Where to.
-        context_tokens: The most that the model's context holds.
-        unfolded: Show the reasoning.
+        screen: The screen to print on.
+        context_tokens: The most tokens of the model's context.
+        unfolded: Whether to show the reasoning.
     """
 
     def __init__(self, screen: Screen, *, context_tokens: int, unfolded: bool) -> None:
@@ -49,16 +49,16 @@ class TurnView:
         self._waiting_since = time.monotonic()
 
     def progress(self, done: int, total: int) -> None:
-        """Say how far the reading of the prompt is, where it takes its time."""
+        """Show the progress of a long prefill."""
         spent = time.monotonic() - self._waiting_since
         if done < total and spent * total / max(done, 1) > QUIET_S:
-            self._screen.show_note(f"Reading {done:,} of {total:,} tokens")
+            self._screen.show_note(f"Prefilling {done:,} of {total:,} tokens")
 
     def tick(self) -> None:
-        """Say that the model writes, where it is long since there was anything to show."""
+        """Show that the model is generating, if nothing else was shown for long."""
         spent = time.monotonic() - self._waiting_since
         if self._part is None and spent > QUIET_S:
-            self._screen.show_note(f"Waiting for words {spent:.1f} s")
+            self._screen.show_note(f"Generating… {spent:.1f} s")
 
     def toggle(self) -> None:
         """Unfold the reasoning, or fold it, for the rest of the turn."""
@@ -70,7 +70,7 @@ class TurnView:
                 self._part.fold()
 
     def show(self, event: TurnEvent) -> None:
-        """Show what has happened."""
+        """Show an event."""
         self._answer.push(event)
         match event:
             case Delta():
@@ -94,13 +94,13 @@ class TurnView:
         self._waiting_since = time.monotonic()
 
     def finish(self) -> None:
-        """Show all of what was written."""
+        """Print everything that is still held back."""
         if self._part is not None:
             self._part.finish()
             self._part = None
 
     def stop(self) -> None:
-        """Show what came before the user stopped it, and that it was stopped."""
+        """Print the answer so far, and that the user stopped it."""
         self.finish()
         self._screen.note("Stopped.")
 

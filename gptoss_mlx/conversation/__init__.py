@@ -1,1 +1,1 @@
-"""Conversations: what is said, one turn after the other, and what the answer is."""
+"""Conversations: messages, turns, tool calls and answers."""

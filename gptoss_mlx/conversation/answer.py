@@ -1,6 +1,6 @@
-"""What an answer is: to whom each piece of a turn speaks, and what the user is given.
+"""The answer of a turn: which texts are for the user, for tools, or reasoning.
 
-``ask``, chat, a pipe, ``Answer.text`` and ``--json`` all read a turn by ``AnswerText``.
+``ask``, chat, a pipe, ``Answer.text`` and ``--json`` all use ``AnswerText``.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from gptoss_mlx.harmony.parse import Delta
 __all__ = ["Answer", "AnswerText", "Audience", "audience", "collect"]
 
 Audience = Literal["user", "reasoning", "tool"]
-"""To whom a text speaks; ``reasoning`` to the model itself."""
+"""The addressee of a text; ``reasoning`` is addressed to nobody."""
 
 BETWEEN = "\n\n"
-"""What parts two messages that are one text."""
+"""The separator of two messages in one text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a model answered. Printed, it is the text for the user.
+    """A model's answer. Printed, it is the text for the user.
 
     Attributes:
-        text: What is meant for the user.
-        reasoning: Raw: OpenAI asks not to show it unasked.
-        messages: All that the turn added to the conversation, calls and results included.
-        reason: Why it ended: ``stop`` where the model was done.
+        text: The text for the user.
+        reasoning: Raw reasoning: OpenAI asks not to show it by default.
+        messages: All messages of the turn, calls and results included.
+        reason: Why the turn ended: ``stop`` if the model was done.
         usage: Tokens and seconds.
     """
 
@@ -48,9 +48,9 @@ class Answer:
 
 
 def audience(piece: Delta | Message) -> Audience:
-    """Tell to whom a piece of an assistant's message speaks.
+    """Return the addressee of a piece of an assistant's message.
 
-    A channel that nobody knows is the user's: nothing that may be the answer is lost.
+    Unknown channels are for the user, so that no answer is lost.
     """
     if piece.recipient is not None:
         return "tool"
@@ -58,10 +58,10 @@ def audience(piece: Delta | Message) -> Audience:
 
 
 class AnswerText:
-    """Picks the answer and the reasoning out of a turn, piece by piece.
+    """Splits a turn into answer and reasoning, piece by piece.
 
-    What is said to the user on ``commentary`` is part of the answer unless a call follows:
-    then it only announced that. So it is held back until the one or the other is known.
+    Text for the user on ``commentary`` is part of the answer unless a call follows: then it
+    only announced the call. So it is held back until the next event decides.
 
     Attributes:
         text: The answer so far.
@@ -72,7 +72,7 @@ class AnswerText:
         self._answer = _Text()
         self._reasoning = _Text()
         self._held: list[Delta] = []
-        self._step = 0  # of the turn: each call begins another
+        self._step = 0  # of the turn: each call begins a new step
 
     @property
     def text(self) -> str:  # noqa: D102 - the class describes it
@@ -83,7 +83,7 @@ class AnswerText:
         return self._reasoning.text
 
     def push(self, event: TurnEvent) -> str:
-        """Take the next event; return what it adds to the answer."""
+        """Take the next event; return the text it adds to the answer."""
         match event:
             case ToolCall():
                 self._held.clear()
@@ -101,21 +101,21 @@ class AnswerText:
         return ""
 
     def finish(self) -> str:
-        """Return what was held back, where no call follows."""
+        """Return the held-back text, unless a call follows."""
         added = [self._answer.add(delta, self._step) for delta in self._held]
         self._held.clear()
         return "".join(added)
 
 
 class _Text:
-    """The texts of several messages as one."""
+    """The texts of several messages, joined."""
 
     def __init__(self) -> None:
         self.text = ""
         self._last: tuple[int, int] | None = None
 
     def add(self, delta: Delta, step: int) -> str:
-        """Append a piece; return what was appended."""
+        """Append a piece; return the text that was appended."""
         message = (step, delta.index)
         parted = self._last not in (None, message)
         self._last = message
@@ -130,16 +130,16 @@ def collect(
     on_event: Callable[[TurnEvent], None] = lambda event: None,
     on_text: Callable[[str], None] = lambda text: None,
 ) -> Answer:
-    """Let a turn come to its end, and return what it answered.
+    """Run a turn to its end, and return its answer.
 
     Args:
         turn: From ``run_turn`` or ``Conversation.stream``. It is closed.
         on_event: Called with each event.
         on_text: Called with each piece of the answer, after the event that completes it;
-            also with the last one of a turn that is broken off.
+            also with the last piece of a turn that is interrupted.
 
     Raises:
-        Exception: What the turn or a callback raises.
+        Exception: Raised by the turn or a callback.
     """
     answer = AnswerText()
     with closing(turn):

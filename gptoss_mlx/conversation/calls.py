@@ -1,4 +1,4 @@
-"""Which of a model's messages are calls, and how they stand in the next prompt."""
+"""Recognises calls in a model's messages, and prepares them for the next prompt."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ __all__ = [
 ]
 
 NO_TOOL = (None, "all", "user")
-"""Recipients of what is meant for the user."""
+"""Recipients of texts for the user."""
 
 SAME_CALLS = 3
-"""Rounds of the same calls with the same results that are a circle."""
+"""How often the same calls with the same results count as a loop."""
 
 MAX_CALL_PERIOD = 4
-"""Calls in the longest round that is noticed."""
+"""Calls in the longest loop that is detected."""
 
 CallRecord = tuple[str | None, str, str]
 """A call's recipient and content, and its result."""
@@ -41,9 +41,9 @@ class Call:
     """A call of a tool.
 
     Attributes:
-        message: As the next prompt shows it.
-        recipient: As the model wrote it; None where it named no tool.
-        is_whole: Whether the model ended it.
+        message: The call in the next prompt.
+        recipient: As written by the model; None if it named no tool.
+        is_whole: Whether the model completed it.
     """
 
     message: Message
@@ -52,7 +52,7 @@ class Call:
 
 
 def assistant_deltas(deltas: Sequence[Delta]) -> list[Delta]:
-    """Return the assistant's, with a recipient where they are for a tool alone."""
+    """Return the assistant's deltas; those for a tool keep their recipient."""
     return [
         replace(delta, recipient=None) if delta.recipient in NO_TOOL else delta
         for delta in deltas
@@ -61,7 +61,7 @@ def assistant_deltas(deltas: Sequence[Delta]) -> list[Delta]:
 
 
 def speaks_for_others(last: Sequence[ParsedMessage], deltas: Sequence[Delta]) -> bool:
-    """Tell whether the model goes on as the user or a tool: it has ended its own part."""
+    """Whether the model goes on as the user or a tool, so its own part has ended."""
     roles = [delta.role for delta in deltas] + [parsed.message.role for parsed in last]
     return any(role != "assistant" for role in roles)
 
@@ -69,7 +69,7 @@ def speaks_for_others(last: Sequence[ParsedMessage], deltas: Sequence[Delta]) ->
 def begun_messages(messages: Sequence[ParsedMessage]) -> list[ParsedMessage]:
     """Return the assistant's messages that have begun.
 
-    Text without a header is reasoning where a message with one follows.
+    Text without a header is reasoning if a message with a header follows.
     """
     begun = [
         parsed
@@ -85,7 +85,7 @@ def begun_messages(messages: Sequence[ParsedMessage]) -> list[ParsedMessage]:
 
 
 def _cut_in_header(parsed: ParsedMessage) -> bool:
-    """Tell whether a message broke off before its content, perhaps in a channel's name."""
+    """Whether a message ends before its content, perhaps within a channel's name."""
     if parsed.end is not None or MESSAGE in parsed.tokens:
         return False
     text = parsed.message.text.strip()
@@ -113,10 +113,10 @@ def _is_call(parsed: ParsedMessage) -> bool:
 
 
 def as_prompted(parsed: ParsedMessage) -> Message:
-    """Return what the model wrote as the next prompt is to show it.
+    """Return a model's message in the form for the next prompt.
 
-    A call that names no tool, or one that no header can hold, is one of ``functions``; no
-    call is on ``final``, which would end the turn.
+    A call without a tool, or with a name that a header cannot hold, becomes one of
+    ``functions``. A call on ``final`` gets another channel, since ``final`` ends the turn.
     """
     message = parsed.message
     if message.name is not None and not is_name(message.name):
@@ -137,25 +137,25 @@ def _callable(recipient: str | None) -> str:
 
 
 def result_message(recipient: str | None, text: str, *, channel: str | None) -> Message:
-    """Make the message that answers a call.
+    """Make the message with the result of a call.
 
     Args:
-        recipient: Whom the call was for.
-        text: What the tool returned.
-        channel: The call's.
+        recipient: The call's recipient.
+        text: The tool's result.
+        channel: The call's channel.
     """
     name = recipient or FUNCTIONS
     if is_name(name) and not is_tool_name(name):
-        name = f"{FUNCTIONS}.{name}"  # It would be read as another's message.
+        name = f"{FUNCTIONS}.{name}"  # otherwise it would be parsed as another role's
     return Message("tool", text, channel=channel, recipient="assistant", name=name)
 
 
 def repeats_calls(
     done: Sequence[CallRecord], key: tuple[str | None, str]
 ) -> CallRecord | None:
-    """Return what a call would add if it ended the third round of the same calls.
+    """Return how a call would be recorded if it were the third repetition of a loop.
 
-    Only if they had the same results: reading on is a call without end too.
+    None if results differed: a page is read on by the same call, for example.
     """
     for period in range(1, MAX_CALL_PERIOD + 1):
         count = SAME_CALLS * period - 1

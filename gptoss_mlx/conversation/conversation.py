@@ -1,4 +1,4 @@
-"""One conversation: what is said, who may be called, and the answers as they come."""
+"""A conversation: its messages, its tools, and answers as they are generated."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from gptoss_mlx.tools.signature import ToolLike, read_tools
 
 __all__ = ["Conversation"]
 
-# Every turn draws from seeds of its own: one for each time that the model goes on.
+# Every turn has its own range of seeds: one for each step.
 SEEDS_PER_TURN = 1 << 16
 
 
 class Conversation:
     """A conversation with a model.
 
-    The tools serve this conversation alone: it resets them before its first turn, and
-    closes them at its end. It may be used in any thread, by one at a time.
+    The tools serve only this conversation: it resets them before its first turn, and
+    closes them at its end. Any thread may use it, one at a time.
 
     Attributes:
-        messages: All of them, from the system message to the last answer.
+        messages: All messages, from the system message to the last answer.
         source: The model.
     """
 
@@ -53,23 +53,23 @@ class Conversation:
 
         Args:
             source: The model.
-            tokenizer: Its vocabulary.
-            messages: What was said so far: a text, which is the user's; harmony messages;
-                or mappings with ``role`` and ``content`` as OpenAI's API has them. A
-                ``system`` mapping is instructions. A system ``Message`` in front is left
-                as it is; else one is made.
-            effort: How long the model is to reason. None: medium.
-            instructions: What is elsewhere called the system prompt.
-            current_date: What the model is told. None tells it nothing.
-            tools: What the model may call, and is told of: tools, or plain functions; see
+            tokenizer: The model's vocabulary.
+            messages: The messages so far: a text from the user; harmony messages;
+                or mappings with ``role`` and ``content`` as in OpenAI's API. A
+                ``system`` mapping is read as instructions. A system ``Message`` at the
+                start is left as it is; otherwise one is made.
+            effort: The reasoning effort. None: medium.
+            instructions: Elsewhere called the system prompt.
+            current_date: The date for the model. None: no date.
+            tools: Tools that the model may call: ``Tool`` objects or plain functions; see
                 ``function_from``.
             sampling: How tokens are drawn.
-            max_tokens: The most that an answer may have, reasoning included.
+            max_tokens: The most tokens of an answer, reasoning included.
 
         Raises:
             HarmonyError: A mapping is not a message.
-            ValueError: There is no such effort; or a system ``Message`` stands in front
-                beside one, or beside a built-in tool that it does not tell of.
+            ValueError: ``effort`` is not an effort; or it is given beside a system
+                ``Message``; or that does not describe a built-in tool in ``tools``.
         """
         self.source = source
         self._tokenizer = tokenizer
@@ -82,16 +82,16 @@ class Conversation:
         self._max_tokens = max_tokens
         self._turns = 0
         self._turn: Generator[TurnEvent] | None = None
-        self._is_new = True  # The tools are to be reset.
+        self._is_new = True  # the tools still have to be reset
         self.messages = [*self._opening(effort), *self._given.messages]
 
     @property
     def effort(self) -> Effort:
-        """How long the model is to reason. It may be set between two turns.
+        """The reasoning effort. It may be set between two turns.
 
         Raises:
-            ValueError: When it is set: there is no such effort, or the caller's own system
-                message says it.
+            ValueError: When it is set: it is not an effort, or the caller's own system
+                message contains one.
         """
         return self._effort or "medium"
 
@@ -102,14 +102,14 @@ class Conversation:
         self.messages[: len(opening)] = opening
 
     def clear(self) -> None:
-        """Begin a new conversation with the same instructions and tools."""
+        """Start a new conversation with the same instructions and tools."""
         self._end_turn()
         self._is_new = True
         self.messages = self._opening(self._effort)
 
     def close(self) -> None:
         """End the turn in progress, if there is one, and close the tools."""
-        with ExitStack() as stack:  # Each is closed, whatever another one raises.
+        with ExitStack() as stack:  # closes each, even if another one raises
             for tool in self._tools:
                 stack.callback(tool.close)
             self._end_turn()
@@ -126,12 +126,12 @@ class Conversation:
         """Ask, and wait for the whole answer.
 
         Args:
-            question: Any text. None: what the last message says.
-            max_tokens: The most the model may write, reasoning included.
+            question: Any text. None: answer the last message.
+            max_tokens: The most tokens to generate, reasoning included.
 
         Raises:
             ContextError: There is no room for an answer. The question is not kept.
-            DeviceError: As of ``stream``.
+            DeviceError: As in ``stream``.
         """
         return collect(self.stream(question, max_tokens=max_tokens))
 
@@ -146,23 +146,23 @@ class Conversation:
     ) -> Generator[TurnEvent]:
         """Ask, and stream the answer, reasoning and calls included.
 
-        The conversation keeps the question and what was answered, also when the caller
-        stops listening before the end. A turn that is still in progress is closed.
+        The conversation keeps the question and the answer so far, even if the caller
+        stops before the end. A turn that is still in progress is closed.
 
         Args:
-            question: Any text. None: what the last message says.
-            sampling: How tokens of this answer are drawn. None: as of the others.
-            max_tokens: The most the model may write, reasoning included. None: as of the
-                others.
+            question: Any text. None: answer the last message.
+            sampling: How this answer's tokens are drawn. None: as for other answers.
+            max_tokens: The most tokens to generate, reasoning included. None: as for other
+                answers.
             progress: Called with (tokens prefilled, tokens to prefill) of each prompt.
-            watch: Called at every token, and at least ten times a second while one is
-                waited for. What it raises ends the turn.
+            watch: Called at every token, and at least ten times a second during the wait
+                for one. An error that it raises ends the turn.
 
         Raises:
             ContextError: There is no room for an answer. The question is not kept.
-            DeviceError: The device cannot compute. The question is kept if an answer to it
-                was begun, and that is kept with it.
-            ValueError: Another thread is being answered.
+            DeviceError: The device cannot compute. If an answer has begun, it is kept with
+                its question.
+            ValueError: Another thread is waiting for an answer.
         """
         self._end_turn()
         if self._is_new:
@@ -186,7 +186,7 @@ class Conversation:
             )
             yield from turn
         finally:
-            if len(messages) == asked:  # The turn has not begun.
+            if len(messages) == asked:  # the turn has not begun
                 del messages[before:]
                 self._turns = turns
 
@@ -201,7 +201,7 @@ class Conversation:
             self._turn = None
 
     def _next_sampling(self) -> Sampling:
-        """Return how the next turn draws. The first has the seed that was given."""
+        """Return the next turn's sampling. The first turn has the given seed."""
         turn, self._turns = self._turns, self._turns + 1
         seed = self._sampling.seed
         if seed is None:

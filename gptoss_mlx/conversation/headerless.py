@@ -1,6 +1,6 @@
-"""Text that the model writes without a header: reasoning or the answer?
+"""Text without a header in a model's output: reasoning or answer.
 
-It is reasoning if a message with a header follows, and else the answer.
+It is reasoning if a message with a header follows, and the answer otherwise.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["HeaderlessText", "has_header", "is_headerless"]
 
 
 def has_header(messages: Sequence[ParsedMessage]) -> bool:
-    """Tell whether one of the assistant's messages has a header."""
+    """Whether one of the assistant's messages has a header."""
     return any(
         parsed.message.role == "assistant" and MESSAGE in parsed.tokens
         for parsed in messages
@@ -23,7 +23,7 @@ def has_header(messages: Sequence[ParsedMessage]) -> bool:
 
 
 def is_headerless(parsed: ParsedMessage) -> bool:
-    """Tell whether a message is text alone, ended by ``<|end|>``."""
+    """Whether a message is only text, ended by ``<|end|>``."""
     message = parsed.message
     return (
         parsed.end == END
@@ -34,23 +34,23 @@ def is_headerless(parsed: ParsedMessage) -> bool:
 
 
 class HeaderlessText:
-    """Holds back pieces of a turn until it is known what they are."""
+    """Holds back pieces of a turn until their kind is known."""
 
     def __init__(self) -> None:
         self._held: list[tuple[Delta, bool]] = []  # and whether it has no header
 
     def push(self, deltas: list[Delta], messages: Sequence[ParsedMessage]) -> list[Delta]:
-        """Take what a token has added; return what is known of it.
+        """Take a token's pieces; return those whose kind is known.
 
         Args:
             deltas: The assistant's new pieces.
-            messages: Those that are whole, one that has just ended included.
+            messages: The complete messages, including one that has just ended.
         """
         headerless = bool(messages) and is_headerless(messages[-1])
         new = [(d, headerless and d.index == len(messages) - 1) for d in deltas]
         if not self._held and not any(lacks for _, lacks in new):
             return deltas
-        # A piece of a message that is not whole yet has its header behind it.
+        # A message that is still incomplete already has its header.
         headed = any(d.index == len(messages) for d in deltas) or has_header(messages[-1:])
         self._held += new
         if not headed:
@@ -59,6 +59,6 @@ class HeaderlessText:
         return [replace(d, channel="analysis") if lacks else d for d, lacks in held]
 
     def finish(self) -> list[Delta]:
-        """Return what is left: no header follows."""
+        """Return the remaining pieces: no header follows."""
         held, self._held = self._held, []
         return [delta for delta, _ in held]

@@ -1,4 +1,4 @@
-"""What a conversation begins with: who the model is, and which tools it has."""
+"""Makes the system and developer messages at the start of a conversation."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ def opening_messages(
     current_date: datetime.date | None = None,
     tools: Sequence[Tool] = (),
 ) -> list[Message]:
-    """Make the system message, and the developer message if there is anything in it.
+    """Make the system message, and the developer message if it has any content.
 
     Args:
-        given: What the caller gave. A system message there is left as it is.
-        effort: How long the model is to reason. None: medium.
-        instructions: What is elsewhere called the system prompt; the given ones follow.
-        current_date: What the model is told. None tells it nothing.
-        tools: Those named ``functions`` are the developer's, the others the system's.
-            Those that a given message tells of already are left out.
+        given: The caller's messages. A system message in them is left as it is.
+        effort: The reasoning effort. None: medium.
+        instructions: Elsewhere called the system prompt; the caller's messages' follow.
+        current_date: The date for the model. None: no date.
+        tools: ``functions`` go into the developer message, others into the system message.
+            Tools that a given message already describes are left out.
 
     Raises:
-        HarmonyError: A tool has the name of a role, or one that no header can hold.
-        ValueError: There is no such effort; or a given system message stands beside an
-            effort, or beside a built-in tool that it does not tell of.
+        HarmonyError: A tool has the name of a role, or a name that a header cannot hold.
+        ValueError: ``effort`` is not an effort; or a system message is given beside an
+            effort, or beside a built-in tool that it does not describe.
     """
     for tool in tools:
         check_tool_name(tool.name)
@@ -65,7 +65,7 @@ def opening_messages(
 
 
 def _untold(given: Given, tools: Sequence[Tool]) -> list[Tool]:
-    """Return the tools that no message tells the model of."""
+    """Return the tools that no message describes yet."""
     messages = [*([given.system] if given.system else []), *given.messages]
     told = {
         namespace.name
@@ -78,17 +78,17 @@ def _untold(given: Given, tools: Sequence[Tool]) -> list[Tool]:
 
 
 def _check_agrees(system: Message, effort: Effort | None, untold: Sequence[Tool]) -> None:
-    """Refuse what only the caller's own system message could tell the model."""
+    """Refuse settings that belong in the caller's own system message."""
     if effort is not None:
         raise ValueError(
-            "[Conversation] effort must be left to the system message that stands in "
-            f"front but got {effort!r}."
+            "[Conversation] effort must be set in the given system message but got "
+            f"{effort!r} beside it."
         )
     if any(isinstance(part, str) for part in system.parts):
         return  # A text system message is not checked.
     for tool in untold:
         if tool.name != FUNCTIONS:
             raise ValueError(
-                "[Conversation] built-in tools must be told of in the system message that "
-                f"stands in front but {tool.name!r} is not."
+                "[Conversation] built-in tools must be in the given system message "
+                f"but {tool.name!r} is not."
             )

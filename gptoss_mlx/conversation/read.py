@@ -1,4 +1,4 @@
-"""What a caller gives to be answered, as messages of harmony."""
+"""Reads a caller's messages as harmony messages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gptoss_mlx.harmony.messages import Message
 __all__ = ["Given", "Messages", "read_messages"]
 
 Messages = str | Sequence[Message | Mapping[str, object]]
-"""What a caller may give: a user's text, harmony messages, or OpenAI's mappings."""
+"""A user's text, harmony messages, or OpenAI's mappings."""
 
 HINT = 'Give each message as {"role": "user", "content": "..."}.'
 
@@ -22,11 +22,11 @@ KEYS = ("role", "content", "name", "channel", "recipient", "content_type")
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What a caller gave, sorted.
+    """A caller's messages, sorted.
 
     Attributes:
-        system: The system message in front, if the caller wrote one as a ``Message``.
-        instructions: Of all mappings whose role is ``system`` or ``developer``.
+        system: The system message at the start, if it is given as a ``Message``.
+        instructions: The texts of all mappings whose role is ``system`` or ``developer``.
         messages: The others, in order.
     """
 
@@ -36,11 +36,11 @@ class Given:
 
 
 def read_messages(messages: Messages) -> Given:
-    """Check what is to be answered.
+    """Check and sort a caller's messages.
 
     Args:
-        messages: A text, which is the user's; harmony messages, which stay as they are; or
-            mappings with ``role`` and ``content`` as OpenAI's API has them.
+        messages: A text from the user; harmony messages, which are left as they are; or
+            mappings with ``role`` and ``content`` as in OpenAI's API.
 
     Raises:
         HarmonyError: A mapping is not a message. The error names the place.
@@ -71,11 +71,11 @@ def read_messages(messages: Messages) -> Given:
 
 
 def _read(item: object, where: str) -> Message:
-    """Read a mapping. Nothing in it is left out silently."""
+    """Read a mapping. An unknown key is an error."""
     hint = HINT
     fields = item if isinstance(item, Mapping) else {}
     for key, value in fields.items():
-        # OpenAI's client writes what a message does not have as None.
+        # OpenAI's client writes missing fields as None.
         if key in KEYS or value is None:
             continue
         if key in ("tool_calls", "tool_call_id", "function_call"):
@@ -90,7 +90,7 @@ def _read(item: object, where: str) -> Message:
 
 
 def _complete(message: Message) -> Message:
-    """Add what OpenAI's API does not say, and harmony does."""
+    """Add the fields that harmony has and OpenAI's API lacks."""
     if message.role == "assistant" and message.channel is None:
         calls = message.recipient is not None
         return replace(message, channel="commentary" if calls else "final")

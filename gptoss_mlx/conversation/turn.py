@@ -1,7 +1,7 @@
-"""One turn: the model writes, calls tools, reads their results, and answers.
+"""One turn: the model writes, calls tools, gets their results, and answers.
 
-Reasoning is kept between the calls of a turn; rendering drops it once the turn has ended
-in ``final``.
+Reasoning is kept between the calls of a turn; rendering drops it after the turn's
+``final``.
 """
 
 from __future__ import annotations
@@ -46,31 +46,31 @@ __all__ = [
 ]
 
 MAX_CALLS = 64
-"""Calls a turn. What goes on longer has lost its way."""
+"""The most calls per turn."""
 
 MAX_REFUSALS = 3
-"""A model that goes on calling after so many calls in a row were refused is stopped."""
+"""The turn ends after this many refused calls in a row."""
 
 EndReason = Literal["stop", "length", "context", "repetition", "calls"]
-"""Why a turn ended: the model was done, ``max_tokens`` are out, the context is full, it
-repeated itself, or it called tools without end."""
+"""Why a turn ended: the model was done, ``max_tokens`` were reached, the context is full,
+the model repeated itself, or it kept calling tools."""
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """The model has called a tool, which is about to run."""
+    """A call of a tool, before the tool runs."""
 
     call: Message
 
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """A tool has answered.
+    """The result of a call.
 
     Attributes:
-        call: What it answers.
-        result: What the model is shown.
-        refused: It is an error's message: the call could not be run as it was made.
+        call: The call.
+        result: The text for the model.
+        refused: Whether it is an error's message: the call could not be run.
     """
 
     call: Message
@@ -80,10 +80,10 @@ class ToolResult:
 
 @dataclass(frozen=True, slots=True)
 class TurnEnd:
-    """The turn is over. It is the last event of one that was not interrupted.
+    """The end of the turn, and its last event unless it was interrupted.
 
     Attributes:
-        messages: All that the turn added to the conversation.
+        messages: All messages that the turn added to the conversation.
     """
 
     reason: EndReason
@@ -106,38 +106,38 @@ def run_turn(
     progress: Progress | None = None,
     watch: Callable[[], None] | None = None,
 ) -> Generator[TurnEvent]:
-    """Let the model answer, and run what it calls.
+    """Let the model answer, and run the tools that it calls.
 
-    A call that cannot be run is answered with what is wrong with it: no such tool, a form
-    that the tool refuses, no end, the same call for the third time, too many calls. So is
-    one whose result the context has no room for.
+    A call that cannot be run is answered with the reason: an unknown tool, arguments that
+    the tool refuses, no end, the same call for the third time, too many calls, or a
+    result for which the context has no room.
 
     Args:
-        messages: The conversation, which ends with what is to be answered. It grows by
-            what the model wrote and the tools answered, also when the caller stops
-            listening before the end; it then ends in a ``final``, which may be empty, and
-            every call in it has a result.
+        messages: The conversation, which ends with the message to answer. The model's
+            messages and the tools' results are appended, even if the caller stops before
+            the end; it then ends with a ``final``, which may be empty, and every call in it
+            has a result.
         source: The model.
         tokenizer: Its vocabulary.
-        tools: What the messages told the model it has: see ``opening_messages``.
-        sampling: How tokens are drawn. After each call the seed is one higher: another
-            prompt must not meet the same chances.
-        max_tokens: The most the model may write in the turn. None: no bound.
+        tools: Tools that the messages describe: see ``opening_messages``.
+        sampling: How tokens are drawn. After each call the seed is one higher, so that the
+            next prompt gets different draws.
+        max_tokens: The most tokens to generate in the turn. None: no limit.
         max_calls: The most calls to run.
         progress: Called with (tokens prefilled, tokens to prefill) of each prompt.
-        watch: Called at every token, and at least ten times a second while one is waited
-            for. What it raises ends the turn.
+        watch: Called at every token, and at least ten times a second during the wait for
+            one. An error that it raises ends the turn.
 
     Yields:
         Pieces of text, calls and results as they come, and a ``TurnEnd``.
 
     Raises:
-        ContextError: The conversation leaves no room for an answer. It is as it was.
-        DeviceError: The device cannot compute. The conversation is as it was where nothing
-            was written yet; else as one that was left.
+        ContextError: The conversation leaves no room for an answer. It is unchanged.
+        DeviceError: The device cannot compute. The conversation is unchanged if nothing was
+            written yet; otherwise it is as after an interruption.
         HarmonyError: A message cannot be rendered.
         ValueError: ``max_tokens`` is under 1, or a number of ``sampling`` is out of range.
-        Exception: What the source raises, or a tool that breaks its own contract.
+        Exception: Raised by the source, or by a tool that breaks its contract.
     """
     if max_tokens is not None and max_tokens < 1:
         raise ValueError(f"[run_turn] max_tokens must be 1 or more but got {max_tokens}.")
@@ -190,7 +190,7 @@ class _Turn:
                     reason = "context"
                     break
         except GptOssError:
-            # Where nothing was written, the question can be asked again as it was.
+            # If nothing was written, the same question can be asked again.
             failed = len(self.messages) == first
             raise
         finally:
@@ -201,10 +201,10 @@ class _Turn:
     def _write(
         self, prompt: list[int]
     ) -> Generator[TurnEvent, None, tuple[EndReason | None, Call | None]]:
-        """Let the model write up to a call or the end.
+        """Let the model write until a call or the end.
 
         Returns:
-            Why the turn must end, if it must, and the call that is to be answered.
+            Why the turn must end, if it must, and the call to answer.
         """
         usage, left = self.usage, None
         if self.max_tokens is not None:
@@ -262,14 +262,14 @@ class _Turn:
         )
 
     def _keep(self, messages: Sequence[ParsedMessage]) -> None:
-        """Add what the model wrote to the conversation. A call is the last of it."""
+        """Add the model's messages to the conversation. A call is the last of them."""
         for parsed in begun_messages(messages):
             if parsed.message.channel == "analysis":
                 self.usage.reasoning_tokens += len(parsed.tokens)
             self.messages.append(as_prompted(parsed))
 
     def _answer(self, call: Call) -> Generator[TurnEvent, None, list[int]]:
-        """Run a call, or say why it cannot be; return the next prompt."""
+        """Run a call, or answer it with an error; return the next prompt."""
         yield ToolCall(call.message)
         refused = True
         try:
@@ -298,7 +298,7 @@ class _Turn:
                 "Answer with what you have."
             )
         if (again := repeats_calls(self.done, key)) is not None:
-            self.done.append(again)  # The next call of the circle is seen as such too.
+            self.done.append(again)  # so that the loop's next call is detected too
             raise ToolError(
                 "This call has been made before, with the same result each time. "
                 "Do something else, or answer with what you have."
@@ -329,13 +329,13 @@ class _Turn:
         return tool.process(replace(call.message, recipient=recipient))
 
     def _close(self) -> None:
-        """Leave the conversation as one that can go on."""
+        """Complete the conversation, so that it can continue."""
         last = self.messages[-1]
         if last.role == "assistant" and last.recipient is not None:
             last = _result(last, "Error: The call was stopped.")
             self.messages.append(last)
         if last.role != "assistant" or last.channel != "final":
-            # Rendering drops the reasoning before a final, and only then.
+            # Rendering drops the reasoning only before a final.
             self.messages.append(Message("assistant", "", channel="final"))
 
 
@@ -344,7 +344,7 @@ def _result(call: Message, text: str) -> Message:
 
 
 def _names(tools: Sequence[Tool]) -> list[str]:
-    """Name what can be called, as recipients."""
+    """Return the recipients that can be called."""
     return [
         f"{tool.name}.{function.name}"
         for tool in tools

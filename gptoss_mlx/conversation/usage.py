@@ -13,14 +13,14 @@ class Usage:
     """Tokens and seconds of a turn.
 
     Attributes:
-        prompt_tokens: Those of the first prompt.
+        prompt_tokens: Tokens of the first prompt.
         cached_tokens: How many of these were in the cache.
-        generated_tokens: All that the model wrote, structure included.
+        generated_tokens: All tokens that the model wrote, structure included.
         reasoning_tokens: How many of these were ``analysis``.
         context_tokens: Prompt and answer at the end of the turn.
-        calls: Calls of tools that were handled.
+        calls: Tool calls that were answered.
         prefill_s: Seconds until the first token, summed over the steps of the turn.
-        decode_s: Seconds for the later tokens, those of the tools not included.
+        decode_s: Seconds for the later tokens, without the tools' time.
         decode_tokens: How many tokens were generated in ``decode_s``.
     """
 
@@ -42,7 +42,7 @@ class Usage:
 
     @property
     def tokens_per_s(self) -> float:
-        """Tokens per second after the first; 0 if there were none."""
+        """Tokens per second after the first token; 0 if there are none."""
         return self.decode_tokens / self.decode_s if self.decode_s > 0 else 0.0
 
 
@@ -50,7 +50,7 @@ class Clock:
     """Times the tokens of one step of a turn.
 
     Attributes:
-        tokens: How many have been generated.
+        tokens: The tokens generated so far.
     """
 
     def __init__(self) -> None:

@@ -1,1 +1,1 @@
-"""From logits to tokens."""
+"""Prefill, decode and sampling: from a prompt to tokens."""

@@ -1,13 +1,13 @@
 """The one thread in which models compute, whichever thread asks.
 
-MLX's streams belong to threads: an array that is still lazy can be evaluated only where it
-was built, and a thread that ends with queued work takes the process with it. So a request
-is computed here, a step at a time, and its tokens are handed to whoever asks for them.
+MLX's streams belong to threads: a lazy array can be evaluated only in the thread that
+built it, and a thread that ends with queued work ends the process. So a request is computed
+here, one step at a time, and its tokens are passed to the thread that asks for them.
 
-A model answers one request at a time; others wait their turn, first come, first served. A
-request whose tokens nobody has asked for in ``IDLE_S`` gives way to the others, and so it
-does at once to one of its own thread, which cannot be asking for two at a time. It reads
-its text again when it goes on.
+A model answers one request at a time; others wait their turn, first come, first served. If
+nobody asks for a request's next token for ``IDLE_S`` seconds, it yields to waiting ones. It
+yields at once to a new request from its own thread, since one thread cannot read two
+streams at a time. It prefills its text again when it continues.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from gptoss_mlx.generation.request import GeneratedToken, Generation, Request
 __all__ = ["IDLE_S", "Lane", "ThreadedGeneration", "is_computing"]
 
 IDLE_S = 1.0
-"""Seconds without a demand after which a request gives way to one that waits."""
+"""Seconds without a demand after which a request yields to a waiting one."""
 
 WATCH_S = 0.05
 """Seconds between two calls of a request's ``watch``."""
 
 
 class Lane:
-    """Whose turn it is with one model. Only the compute thread looks inside."""
+    """The queue of one model. Only the compute thread reads or changes it."""
 
     def __init__(self) -> None:
         self.holder: _Job | None = None
@@ -45,14 +45,14 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class _Progress:
-    """How far the prompt is prefilled."""
+    """The progress of a prefill."""
 
     done: int
     total: int
 
 
 class _End:
-    """No more tokens come."""
+    """The end of the tokens."""
 
 
 class _ClosedError(Exception):
@@ -61,13 +61,13 @@ class _ClosedError(Exception):
 
 @dataclass(eq=False, slots=True)
 class _Job:
-    """A request as the compute thread sees it.
+    """A request, as the compute thread keeps it.
 
     Attributes:
-        replies: To whoever asks for tokens.
-        closed: Whether nobody will ask again. Set by any thread.
-        thread: Who asked last.
-        served_at: When a token was last handed over.
+        replies: The queue to the asking thread.
+        closed: Whether nobody will ask again. Any thread may set it.
+        thread: The thread that asked last.
+        served_at: The time of the last token that was passed on.
     """
 
     lane: Lane
@@ -80,25 +80,25 @@ class _Job:
     served_at: float = 0.0
 
     def progress(self, done: int, total: int) -> None:
-        """Tell the asker, unless there is none any more."""
+        """Report progress to the asking thread, if there still is one."""
         if self.closed:
             raise _ClosedError
         self.replies.put(_Progress(done, total))
 
 
 class ThreadedGeneration:
-    """A request in progress, whose tokens may be asked for in any thread.
+    """A request in progress. Any thread may ask for its tokens.
 
-    It can be left, closed or collected as garbage in any thread; none of these waits.
+    Any thread may leave, close or garbage-collect it; none of these waits.
 
     Args:
-        lane: The model's.
-        request: What to continue.
-        begin: Makes the generation; called here, and before anything is computed.
+        lane: The model's queue.
+        request: The request to answer.
+        begin: Makes the generation; called here, before anything is computed.
 
     Raises:
-        GptOssError: What ``begin`` raises.
-        ValueError: The same.
+        GptOssError: Raised by ``begin``.
+        ValueError: Raised by ``begin``.
     """
 
     def __init__(
@@ -107,10 +107,10 @@ class ThreadedGeneration:
         self.cached_tokens = 0
         self._request = request
         self._lock = threading.Lock()
-        self._asked = False  # and not answered yet
+        self._asked = False  # whether a demand is still unanswered
         self._begun = False
         self._ended = False
-        self._post = _thread.post  # a finalizer may run when modules are gone
+        self._post = _thread.post  # a finalizer may run after modules are unloaded
         self._job = _Job(lane)
         self._job.generation = begin(replace(request, progress=self._job.progress))
 
@@ -122,11 +122,11 @@ class ThreadedGeneration:
         """Wait for the next token.
 
         Raises:
-            StopIteration: There is none.
-            AnswerError: Another thread has closed it meanwhile, or the process
+            StopIteration: There are no more tokens.
+            AnswerError: Another thread has closed it, or the process
                 ends.
             RuntimeError: A processor or a grammar asks: it would wait for itself.
-            Exception: What the model, ``request.progress`` or ``request.watch`` raises.
+            Exception: Raised by the model, ``request.progress`` or ``request.watch``.
         """
         if _thread.is_current():
             raise RuntimeError(
@@ -135,7 +135,7 @@ class ThreadedGeneration:
         with self._lock:
             if self._ended:
                 raise StopIteration
-            if not self._asked:  # Else an earlier wait was interrupted.
+            if not self._asked:  # otherwise an earlier wait was interrupted
                 self._asked = self._begun = True
                 self._post(_Ask(self._job, threading.get_ident()))
             while isinstance(reply := self._wait(), _Progress):
@@ -154,15 +154,15 @@ class ThreadedGeneration:
             raise StopIteration
 
     def close(self) -> None:
-        """Stop. What is being computed ends by itself; nobody waits for it."""
+        """Stop. The step in progress is still computed, but nobody waits for it."""
         self._ended = True
         if self._begun and not self._job.closed:
             self._job.closed = True
             self._post(_Close(self._job))
 
     def __del__(self) -> None:
-        """Stop, where nobody has."""
-        # A queue's put may be called from a finalizer; a lock may not be taken there.
+        """Stop, unless it is closed already."""
+        # A finalizer may call a queue's put, but it must not take a lock.
         if hasattr(self, "_job"):
             self.close()
 
@@ -187,13 +187,13 @@ class _Ask:
 
 @dataclass(frozen=True, slots=True)
 class _Close:
-    """A job that nobody will ask again."""
+    """A job without any further demand."""
 
     job: _Job
 
 
 class _Finish:
-    """The process ends."""
+    """The end of the process."""
 
 
 class _ComputeThread:
@@ -204,13 +204,13 @@ class _ComputeThread:
         self._messages: SimpleQueue[_Ask | _Close | _Finish] = SimpleQueue()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._contended: set[Lane] = set()  # those with somebody waiting
+        self._contended: set[Lane] = set()  # lanes with waiting requests
         self.is_computing = False
-        # A job that is computing must not be freed in another thread.
+        # A running job must not be freed in another thread.
         self._jobs: set[_Job] = set()
 
     def post(self, message: _Ask | _Close) -> None:
-        """Hand over a message. Nothing is waited for."""
+        """Send a message, without waiting."""
         if isinstance(message, _Ask):
             self._start()
         self._messages.put(message)
@@ -223,7 +223,7 @@ class _ComputeThread:
         with self._starting:
             if self._finished or (self._thread is not None and self._thread.is_alive()):
                 return
-            # No daemons: Python waits for them before it takes itself apart.
+            # Not daemons: Python waits for them before it shuts down.
             self._thread = threading.Thread(
                 target=self._run, name="gptoss-mlx compute", daemon=False
             )
@@ -233,11 +233,11 @@ class _ComputeThread:
             ).start()
 
     def is_current(self) -> bool:
-        """Tell whether this is the thread that computes."""
+        """Whether this is the compute thread."""
         return self._thread is threading.current_thread()
 
     def _finish(self) -> None:
-        """End the compute thread when the process ends, once its step is computed."""
+        """End the compute thread when the process ends, after its current step."""
         threading.main_thread().join()
         self._messages.put(_Finish())
 
@@ -258,7 +258,7 @@ class _ComputeThread:
                 case _Finish():
                     for job in list(self._jobs):
                         self._close(job, FINISHED)
-                    # Else MLX ends the process when this thread returns.
+                    # Otherwise MLX ends the process when this thread returns.
                     mx.synchronize()
                     mx.clear_streams()
                     self._finished = True
@@ -272,7 +272,7 @@ class _ComputeThread:
         return max(min(since) + IDLE_S - time.monotonic(), 0) if since else None
 
     def _serve(self, lane: Lane) -> None:
-        """Compute for those who wait, as far as it is their turn."""
+        """Compute tokens for waiting requests, in their order."""
         while lane.waiting and (job := self._next(lane)) is not None:
             lane.waiting.remove(job)
             if job.closed:
@@ -284,7 +284,7 @@ class _ComputeThread:
             self._contended.discard(lane)
 
     def _next(self, lane: Lane) -> _Job | None:
-        """Return whose turn it is."""
+        """Return the job whose turn it is."""
         holder, first = lane.holder, lane.waiting[0]
         if holder is None or holder in lane.waiting:
             return holder or first
@@ -304,7 +304,7 @@ class _ComputeThread:
             self._close(job, CLOSED)
             return
         except BaseException as error:
-            # What the frames hold is freed here, and not where the error is caught.
+            # Free the arrays in the error's frames here, not in the thread that catches it.
             _clear_frames(error)
             job.replies.put(error)
             self._end(job)
@@ -317,7 +317,7 @@ class _ComputeThread:
             self._release(job)
 
     def _close(self, job: _Job, reason: str) -> None:
-        """End a job before its end. Who still waits must not take it for the whole."""
+        """End a job early. A waiting thread must not take its answer as complete."""
         job.replies.put(_closed(reason))
         self._end(job)
 
@@ -337,7 +337,7 @@ class _ComputeThread:
 
 
 def _clear_frames(error: BaseException) -> None:
-    """Free what the frames of an error, and of those it comes from, hold."""
+    """Free the locals of an error's frames, and of its causes' frames."""
     cause: BaseException | None = error
     while cause is not None:
         traceback.clear_frames(cause.__traceback__)
@@ -355,5 +355,5 @@ _thread = _ComputeThread()
 
 
 def is_computing() -> bool:
-    """Tell whether a model is in the middle of a step, which cannot be broken off."""
+    """Whether a model is computing a step, which cannot be interrupted."""
     return _thread.is_computing

@@ -1,4 +1,4 @@
-"""Reads a prompt in chunks, then writes token by token."""
+"""Prefills a prompt in chunks, then decodes token by token."""
 
 from __future__ import annotations
 
@@ -35,27 +35,27 @@ def generate(
 ) -> Generation:
     """Continue a prompt in this thread, one token at a time.
 
-    While the caller looks at a token, the next one is already being computed, unless the
+    The next token is already being computed while the caller handles one, unless the
     request has a grammar.
 
     Args:
-        model: Turns tokens into logits.
-        request: What to continue, and how.
-        cache: What was read before. It goes back to where the prompts part, and takes
-            prompt and answer. Where another request begins on it before this one has
-            ended, this one reads its own text again when it goes on. None: a new one.
-        context_tokens: The most that prompt and answer together can have. None: no bound.
-        chunk_tokens: How many tokens of the prompt go through the model at once. None:
-            what suits the machine.
-        wired_bytes: How much memory not to let macOS move meanwhile.
+        model: The model that computes logits.
+        request: The prompt, and how to continue it.
+        cache: The cache of earlier tokens. It is trimmed to the common prefix, and keeps
+            prompt and answer. If another request uses it before this one has ended, this
+            one prefills its own text again when it continues. None: a new cache.
+        context_tokens: The most tokens of prompt and answer together. None: no limit.
+        chunk_tokens: How many tokens of the prompt to compute at once. None: the machine's
+            setting.
+        wired_bytes: How much memory to wire meanwhile.
 
     Returns:
-        The tokens. Nothing is computed before the first one is asked for.
+        The tokens. Nothing is computed before the first one is requested.
 
     Raises:
         ContextError: The prompt leaves no room for a token.
-        DeviceError: With a token: the device cannot compute. The cache is empty then.
-        NotFiniteError: With a token: the model's logits are NaN or infinite. Likewise.
+        DeviceError: With a token: the device cannot compute. The cache is then empty.
+        NotFiniteError: With a token: logits are NaN or infinite. The cache is then empty.
         ValueError: A number is out of its range.
     """
     for name, number in (
@@ -78,7 +78,7 @@ def generate(
 
 
 class _Generation:
-    """A request in progress, in the thread that asks for its tokens."""
+    """A request in progress, in the asking thread."""
 
     def __init__(
         self,
@@ -126,7 +126,7 @@ class _Generation:
             if following is None:
                 return
             if cache.begun != begun:
-                # Another request has used the cache since.
+                # Another request has used the cache in the meantime.
                 self._prefill(text)
                 begun = cache.begun
             drawn = following
@@ -136,7 +136,7 @@ class _Generation:
         cache, grammar = self._cache, self._request.grammar
         following = None
         if grammar is None and number != self._stops.limit:
-            # Queued before this token's id is known, and waited for.
+            # Queued before this token's id is known, and evaluated later.
             following = self._draw(cache.decode(drawn.token))
         token = drawn.id
         drawn.check()
@@ -150,21 +150,21 @@ class _Generation:
 
     @contextmanager
     def _cleared_on_error(self) -> Iterator[None]:
-        """Trust nothing in the cache after a step that has failed."""
+        """Empty the cache after a step that failed."""
         try:
             with device_errors():
                 yield
         except Exception as error:
             self._cache.clear()
             if isinstance(error, DeviceError):
-                # What is queued behind it may fail too, and must not fail the next step.
+                # Later steps in the queue may fail too, and must not fail the next request.
                 with suppress(RuntimeError):
                     mx.synchronize()
                 mx.clear_cache()
             raise
 
     def _prefill(self, text: list[int], progress: Progress | None = None) -> mx.array:
-        """Read what the cache does not hold; return the last token's hidden state."""
+        """Compute the tokens that are not cached; return the last one's hidden state."""
         with self._cleared_on_error():
             rest = self._cache.begin(text)
         machine = this_machine()
@@ -189,7 +189,7 @@ class _Drawn:
 
     Attributes:
         token: Shape ``(1,)``.
-        largest: The largest of the model's logits. No shape.
+        largest: The largest of the model's logits. A scalar.
     """
 
     token: mx.array
@@ -202,13 +202,13 @@ class _Drawn:
         return cast(int, self.token.item())
 
     def check(self) -> None:
-        """See that the logits are numbers.
+        """Check that the logits are finite.
 
-        The largest tells: MLX makes it NaN where any is. An infinite one is the largest,
-        but for minus infinity, which is never drawn.
+        The largest is enough: MLX makes it NaN if any logit is NaN. Minus infinity is
+        never drawn, so it does not matter.
 
         Raises:
-            NotFiniteError: They are not.
+            NotFiniteError: A logit is NaN or infinite.
         """
         if not math.isfinite(largest := cast(float, self.largest.item())):
             raise NotFiniteError(f"The model's logits must be finite but reach {largest}.")
@@ -224,7 +224,7 @@ class _Drawn:
 
 
 class _Draw:
-    """Draws a token from hidden states, and queues the work."""
+    """Draws a token from hidden states, and queues the computation."""
 
     def __init__(self, model: LanguageModel, request: Request) -> None:
         self._sampler = request.sampling.sampler()

@@ -1,4 +1,4 @@
-"""A loaded model as a source of tokens: it remembers what it has read."""
+"""A loaded model that answers requests, with its prompt cache."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from gptoss_mlx.tokenizer import VOCAB_SIZE
 
 __all__ = ["ModelSource", "load_source"]
 
-# Keys and values of so many tokens are wired at least.
+# Keys and values of at least this many tokens are wired.
 WIRED_TOKENS = 8_192
 
 
 class ModelSource:
-    """A model and what it has read last.
+    """A model and its prompt cache.
 
-    Any thread may ask; requests wait their turn. The next prompt costs what is new in it.
+    Any thread may ask; requests wait their turn. Only new tokens of a prompt are computed.
 
     Attributes:
-        model: Turns tokens into logits.
-        cache: What it has read. It belongs to the compute thread.
-        wire: Whether memory is wired while it answers, where that pays.
+        model: The model that computes logits.
+        cache: Its prompt cache. It belongs to the compute thread.
+        wire: Whether to wire memory during an answer, if the model is large.
     """
 
     def __init__(self, model: Model, *, wire: bool = True) -> None:
@@ -43,7 +43,7 @@ class ModelSource:
 
     @property
     def context_tokens(self) -> int:
-        """The most tokens that prompt and answer together can have."""
+        """The most tokens of prompt and answer together."""
         return self.model.config.max_position_embeddings
 
     def __call__(self, request: Request) -> Generation:
@@ -83,18 +83,18 @@ class ModelSource:
 
 
 def load_source(checkpoint: Checkpoint, *, wire: bool = True) -> ModelSource:
-    """Load a model to chat with, and bound the freed memory that MLX keeps.
+    """Load a model to chat with, and limit the freed memory that MLX keeps.
 
     Args:
-        checkpoint: In any layout that ``load_model`` reads.
-        wire: As of ``ModelSource``.
+        checkpoint: A checkpoint in any layout of ``load_model``.
+        wire: As in ``ModelSource``.
 
     Raises:
         UnsupportedModelError: The model does not have gpt-oss's vocabulary.
-        GptOssError: As ``load_model``.
+        GptOssError: As in ``load_model``.
     """
     vocab_size = checkpoint.config.vocab_size
-    if vocab_size != VOCAB_SIZE:  # Tests and experiments have such.
+    if vocab_size != VOCAB_SIZE:  # as in tests and experiments
         raise UnsupportedModelError(
             f"{checkpoint.folder / 'config.json'}: vocab_size must be {VOCAB_SIZE:,} to "
             f"chat but is {vocab_size:,}."

@@ -1,4 +1,4 @@
-"""The KV cache of a conversation, of which the next prompt reuses the common prefix.
+"""The KV cache of a conversation. The next prompt reuses the common prefix.
 
 Harmony drops the reasoning after each turn, so every next prompt differs from the cached
 tokens somewhere in their middle. Full layers are trimmed to that position. Sliding layers
@@ -31,14 +31,14 @@ __all__ = [
 ]
 
 BOUNDARIES = frozenset({CHANNEL, START, END, MESSAGE})
-"""Tokens after which a later prompt may go on otherwise."""
+"""Tokens after which a later prompt may differ."""
 
 # The oldest snapshots, in the instructions: they serve the next conversation too.
 KEPT_FIRST = 3
 
 
 class HiddenStates(Protocol):
-    """Everything of a model below its head."""
+    """A model without its head."""
 
     def __call__(
         self, inputs: mx.array, cache: Any, /, *, last_only: bool = False
@@ -47,18 +47,18 @@ class HiddenStates(Protocol):
 
 
 class LanguageModel(Protocol):
-    """What generation needs of a model; ``gptoss_mlx.model.Model`` has it."""
+    """The parts of a model that generation needs, as in ``gptoss_mlx.model.Model``."""
 
     @property
     def model(self) -> HiddenStates:
-        """Tokens ``(B, L)`` and a cache to hidden states."""
+        """Compute hidden states from tokens ``(B, L)`` and a cache."""
 
     @property
     def lm_head(self) -> Callable[[mx.array], mx.array]:
-        """Hidden states to logits ``(B, L, V)``."""
+        """Compute logits ``(B, L, V)`` from hidden states."""
 
     def make_cache(self) -> list[Cache]:
-        """Make an empty cache, one entry a layer."""
+        """Make an empty cache, one entry per layer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +66,9 @@ class Snapshot:
     """The windows of all sliding layers at one position.
 
     Attributes:
-        first: The first position it is there for, at most SPARE_TOKENS before the last.
-        offset: The last such position, where it was taken.
-        windows: One a sliding layer, in order.
+        first: The first position it can restore, at most SPARE_TOKENS before ``offset``.
+        offset: The last position it can restore, where it was taken.
+        windows: One per sliding layer, in order.
     """
 
     first: int
@@ -87,14 +87,14 @@ class Snapshot:
 
 
 class PromptCache:
-    """Keys and values of one conversation, trimmed to what the next prompt has in common.
+    """Keys and values of one conversation, trimmed to the prefix of the next prompt.
 
     ``begin`` a prompt, ``prefill`` the tokens it returns, then ``decode`` and ``record``
     each token of the answer. The same cache takes any next prompt.
 
     Attributes:
         model: Computes keys, values and hidden states.
-        tokens: Those whose keys and values are held, answers included.
+        tokens: Tokens whose keys and values are cached, answers included.
         cached_tokens: How many tokens of the last prompt were in the cache.
         begun: How many prompts have begun.
         layers: One cache per layer.
@@ -113,8 +113,8 @@ class PromptCache:
 
         Args:
             model: Computes keys, values and hidden states.
-            max_snapshots: The most to keep. The oldest go first, but for those at the
-                start of the text and the one where the turn's answer began. 0: none.
+            max_snapshots: The most to keep. The oldest go first, except those at the start
+                of the text and the one at the start of the turn's answer. 0: none.
                 One takes 3.3 MB for gpt-oss-20b in bf16, and 5.0 MB for -120b.
             boundaries: Tokens after which snapshots are taken.
 
@@ -132,7 +132,7 @@ class PromptCache:
         self.clear()
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Empty the cache."""
         self.tokens: list[int] = []
         self.cached_tokens = 0
         self.layers = self.model.make_cache()
@@ -145,8 +145,8 @@ class PromptCache:
         """Trim the cache to the prefix that it has in common with ``prompt``.
 
         Returns:
-            The tokens of ``prompt`` to ``prefill``: at least the last, whose hidden
-            state gives the first token of the answer.
+            The tokens of ``prompt`` to ``prefill``: at least the last, from whose hidden
+            state the first token of the answer is drawn.
 
         Raises:
             ValueError: ``prompt`` is empty.
@@ -155,8 +155,8 @@ class PromptCache:
             raise ValueError("[PromptCache] prompt must have at least one token.")
         self.begun += 1
         shared = min(common_prefix(self.tokens, prompt), len(prompt) - 1)
-        # An answer that a tool's result follows is the same turn: what the next turn
-        # drops begins where the first of its answers began.
+        # An answer after a tool's result is part of the same turn. The next turn drops
+        # everything from the first answer of this turn on.
         continues = 0 < len(self.tokens) <= shared
         self._go_back(shared)
         self.cached_tokens = len(self.tokens)
@@ -171,7 +171,7 @@ class PromptCache:
 
         Returns:
             The hidden state of the prompt's last token, evaluated, of shape
-            ``(1, 1, hidden_size)``; None while more of the prompt is to come.
+            ``(1, 1, hidden_size)``; None if more of the prompt is to come.
 
         Raises:
             CacheError: They are not the next tokens of the prompt.
@@ -194,7 +194,7 @@ class PromptCache:
         for layer in sliding:
             layer.watch(())
         if end < len(self._prompt):
-            # What comes after the last layer's keys and values is never computed.
+            # The last layer's output is never computed, only its keys and values.
             hidden = None
         wanted = [array for layer in self.layers for array in layer.state]
         wanted += [array for point in taken for array in point.arrays]
@@ -203,36 +203,36 @@ class PromptCache:
         for point in taken:
             self._keep(point)
         if hidden is not None:
-            mx.clear_cache()  # a token needs none of a chunk's buffers
+            mx.clear_cache()  # decoding needs none of a chunk's buffers
         return hidden
 
     def decode(self, token: mx.array) -> mx.array:
-        """Process one sampled token, which need not be evaluated yet.
+        """Process one sampled token, which may still be unevaluated.
 
         Args:
-            token: Shape ``(1,)``. ``record`` it when its id is known, before the next.
+            token: Shape ``(1,)``. ``record`` its id once known, before the next token.
 
         Returns:
-            Its hidden state, not evaluated. Shape ``(1, 1, hidden_size)``.
+            Its hidden state, unevaluated. Shape ``(1, 1, hidden_size)``.
         """
         return self._compute(token[:, None])
 
     def _compute(self, tokens: mx.array, *, last_only: bool = False) -> mx.array:
-        """Compute the hidden states of tokens ``(1, L)``, not evaluated."""
+        """Compute the hidden states of tokens ``(1, L)``, unevaluated."""
         before = self._room
         hidden = self.model.model(tokens, self.layers, last_only=last_only)
         if self._room != before:
-            mx.clear_cache()  # no buffer is as short again as those that grew
+            mx.clear_cache()  # the old, shorter buffers are not used again
         return hidden
 
     @property
     def _room(self) -> int:
-        """Of the full layers, in tokens; their buffers grow together."""
+        """Room of the full layers in tokens; their buffers grow together."""
         full = (layer.room for layer in self.layers if isinstance(layer, FullCache))
         return next(full, 0)
 
     def record(self, token: int) -> None:
-        """Note the id of the token that ``decode`` has processed."""
+        """Record the id of the token that ``decode`` has processed."""
         self.tokens.append(token)
         position = len(self.tokens)
         if self.max_snapshots and self._is_wanted(position, token):
@@ -253,13 +253,13 @@ class PromptCache:
         return max((layer.window for layer in self._sliding), default=1)
 
     def _is_wanted(self, position: int, token: int) -> bool:
-        # Up to the first full window, that one window serves every position.
+        # While the text is shorter than a window, one snapshot serves every position.
         if position <= self._window - 1:
             return position == self._window - 1
         return token in self.boundaries
 
     def _nearest(self, position: int) -> tuple[int, Snapshot | None]:
-        """Find the last position that can be reached, and what leads there."""
+        """Find the last position that can be restored, and the snapshot for it."""
         best, found = 0, None
         if all(
             layer.offset - position <= layer.trimmable_tokens for layer in self._sliding
@@ -293,7 +293,7 @@ class PromptCache:
         ]
 
     def _cut(self, point: Snapshot, position: int) -> Snapshot | None:
-        """Return what is left of a snapshot when the text ends at ``position``."""
+        """Return the snapshot for a text that ends at ``position``, if it has one."""
         if point.offset <= position:
             return point
         if point.first > position or not all(
@@ -305,12 +305,12 @@ class PromptCache:
         return replace(point, offset=position, windows=windows)
 
     def _plan(self) -> None:
-        """Choose where in the rest of the prompt snapshots will be taken."""
+        """Choose the positions of the prompt where snapshots will be taken."""
         self._planned = []
         if not (self.max_snapshots and self._sliding):
             return
         for position in range(len(self.tokens) + 1, len(self._prompt) + 1):
-            # The last two: the prompt's end, and where the same prompt begins again.
+            # The last two: the prompt's end, and the position for the same prompt again.
             if (
                 self._is_wanted(position, self._prompt[position - 1])
                 or position >= len(self._prompt) - 1
@@ -331,7 +331,7 @@ class PromptCache:
         self._keep(point)
 
     def _keep(self, point: Snapshot) -> None:
-        """Add a snapshot; it takes the place of one that it can stand for."""
+        """Add a snapshot; it replaces one that it covers."""
         last = self.snapshots[-1] if self.snapshots else None
         if last is not None and point.offset - last.first <= SPARE_TOKENS:
             needed = min(last.first, point.first)
@@ -348,7 +348,7 @@ class PromptCache:
         ]
 
     def _chosen(self, spans: list[tuple[int, int]]) -> set[tuple[int, int]]:
-        """Choose the snapshots to keep, of those over these spans of positions."""
+        """Choose the snapshots to keep, from their spans of positions."""
         first = spans[:KEPT_FIRST]
         turn = [span for span in spans if span[0] <= self.turn_start + 1 <= span[1] + 1]
         ordered = [*spans[-1:], *turn[-1:], *first, *reversed(spans)]
@@ -356,7 +356,7 @@ class PromptCache:
 
 
 def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
-    """Count the tokens that ``a`` and ``b`` begin with alike."""
+    """Count the first tokens that ``a`` and ``b`` share."""
     for i, (x, y) in enumerate(zip(a, b, strict=False)):
         if x != y:
             return i

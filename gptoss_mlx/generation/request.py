@@ -1,4 +1,4 @@
-"""What is asked of a model, and what comes back."""
+"""A request to a model, and its answer."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ Progress = Callable[[int, int], None]
 
 
 class Grammar(Protocol):
-    """Decides which tokens may come next, and is told each one before the next is drawn."""
+    """Restricts the next token. It gets each token before the next one is drawn."""
 
     def process(self, logits: mx.array) -> mx.array:
-        """Return logits ``(1, V)`` in which what may not come is -inf."""
+        """Return logits ``(1, V)`` with -inf for tokens that are not allowed."""
 
     def accept(self, token: int) -> None:
         """Take the token that was drawn."""
@@ -36,20 +36,20 @@ class Grammar(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A prompt, and how to continue it. Nothing of it outlives its generation.
+    """A prompt, and how to continue it. Its state ends with its generation.
 
     Attributes:
         prompt: Token ids, at least one.
         sampling: How tokens are drawn.
-        stops: When the answer ends.
-        logprobs: Give each token's logprob, and those of this many likeliest tokens.
-            None: neither.
-        processors: Change the logits, in turn, after those of ``sampling``.
-        grammar: Changes the logits last, and sees token n before n + 1 is drawn. It costs
-            the time that is else gained by computing n + 1 while n is being read.
+        stops: When to end the answer.
+        logprobs: How many of the likeliest tokens to return with logprobs, besides each
+            token's own. None: no logprobs.
+        processors: Called in order to change the logits, after those of ``sampling``.
+        grammar: Changes the logits last, and gets token n before n + 1 is drawn. It costs
+            the time saved by computing n + 1 while n is handled.
         progress: Called with (tokens prefilled, tokens to prefill).
-        watch: Called at least ten times a second while a token is waited for. What it
-            raises ends the wait.
+        watch: Called at least ten times a second during the wait for a token. An error
+            that it raises ends the wait.
     """
 
     prompt: Sequence[int]
@@ -62,7 +62,7 @@ class Request:
     watch: Callable[[], None] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be continued.
+        """Check the values.
 
         Raises:
             ValueError: The prompt is empty, or ``logprobs`` negative.
@@ -79,10 +79,10 @@ class GeneratedToken:
 
     Attributes:
         token: Its id.
-        logprob: The natural logarithm of its probability as the model gives it, before
-            processors, temperature and filters. None unless asked for.
-        top_logprobs: The likeliest tokens with theirs, likeliest first.
-        finish_reason: Why this is the last token; None where more follow.
+        logprob: The natural logarithm of the model's probability, before processors,
+            temperature and filters. None unless requested.
+        top_logprobs: The likeliest tokens with their logprobs, likeliest first.
+        finish_reason: Why this is the last token; None if more follow.
     """
 
     token: int
@@ -99,7 +99,7 @@ class Generation(Protocol):
 
     @property
     def cached_tokens(self) -> int:
-        """Tokens of the prompt that were not computed again; known with the first token."""
+        """Tokens of the prompt that were cached; known with the first token."""
 
     def __iter__(self) -> Self: ...
 
@@ -111,11 +111,11 @@ class Generation(Protocol):
 
 
 class TokenSource(Protocol):
-    """Continues prompts. Behind it is a model, or in tests a script."""
+    """Continues prompts, with a model or, in tests, a script."""
 
     @property
     def context_tokens(self) -> int:
-        """The most tokens that prompt and answer together can have."""
+        """The most tokens of prompt and answer together."""
 
     def __call__(self, request: Request) -> Generation:
         """Begin to answer a request.

@@ -1,7 +1,7 @@
-"""From logits to the next token.
+"""Draws the next token from logits.
 
-The factories are named as in mlx-lm. The order is transformers': processors, temperature,
-``top_k``, ``top_p``, ``min_p``, each on the probabilities that the one before has left.
+The factories have mlx-lm's names. The order is transformers': processors, temperature,
+``top_k``, ``top_p``, ``min_p``, each on the probabilities left by the one before.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ __all__ = [
 ]
 
 Sampler = Callable[[mx.array], mx.array]
-"""Takes logits ``(B, V)``, gives token ids ``(B,)``."""
+"""Takes logits ``(B, V)``, returns token ids ``(B,)``."""
 
 LogitsProcessor = Callable[[mx.array, mx.array], mx.array]
-"""Takes the tokens so far ``(L,)``, prompt included, and logits ``(1, V)``; gives those."""
+"""Takes the tokens ``(L,)``, prompt included, and logits ``(1, V)``; returns logits."""
 
-# Of float32, in which logits are changed.
+# The limits of float32, the dtype in which logits are changed.
 MAX_NUMBER = 3e38
 
 FIRST_SPECIAL = min(SPECIAL_TOKENS.values())
@@ -44,13 +44,13 @@ FIRST_SPECIAL = min(SPECIAL_TOKENS.values())
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are drawn: the arguments of the factories below, together.
+    """How tokens are drawn: the arguments of the factories below.
 
     Attributes:
         temperature: 0 always takes the likeliest token.
-        top_k: 0 is all.
-        repetition_penalty: 1 is none.
-        seed: The same seed draws the same tokens. None: a new one.
+        top_k: 0: all tokens.
+        repetition_penalty: 1: no penalty.
+        seed: The same seed draws the same tokens. None: a new seed.
     """
 
     temperature: float = 1.0
@@ -61,7 +61,7 @@ class Sampling:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what the factories refuse.
+        """Check the values.
 
         Raises:
             ValueError: A number is out of its range.
@@ -70,7 +70,7 @@ class Sampling:
         self.processors()
 
     def sampler(self) -> Sampler:
-        """Make the function that draws."""
+        """Make the function that draws tokens."""
         return make_sampler(
             self.temperature,
             self.top_p,
@@ -80,7 +80,7 @@ class Sampling:
         )
 
     def processors(self) -> list[LogitsProcessor]:
-        """Make the functions that change logits before."""
+        """Make the functions that change logits before a draw."""
         return make_logits_processors(repetition_penalty=self.repetition_penalty)
 
 
@@ -95,13 +95,13 @@ def make_sampler(
     """Make a function that draws tokens.
 
     Args:
-        temperature: What logits are divided by. 0 always takes the likeliest token.
-        top_p: Draw from the likeliest tokens that together have this probability, and
-            always from the first of them. Over 0, at most 1.
+        temperature: Divides the logits. 0 always takes the likeliest token.
+        top_p: Draw from the likeliest tokens that together have this probability; the
+            likeliest always stays. Over 0, at most 1.
         top_k: Draw from this many of the likeliest tokens. 0: from all.
-        min_p: Draw from the tokens that have this share of the likeliest one's
+        min_p: Draw from tokens with at least this share of the likeliest token's
             probability. From 0 to 1.
-        seed: The same seed draws the same tokens. None: a new one.
+        seed: The same seed draws the same tokens. None: a new seed.
 
     Raises:
         ValueError: A number is out of its range.
@@ -121,17 +121,17 @@ def make_sampler(
 
     def draw(logits: mx.array) -> mx.array:
         logits = logits.astype(mx.float32)
-        # The largest first: a tiny temperature must not make two of them infinite.
+        # Subtract the largest first: a tiny temperature must not make two logits infinite.
         logits = (logits - logits.max(axis=-1, keepdims=True)) / temperature
         logits = keep_likely(logits, top_p=top_p, top_k=top_k, min_p=min_p)
-        # The Gumbel trick, and not mx.random.categorical, which has several ways to draw.
+        # The Gumbel trick: mx.random.categorical chooses between several methods.
         return mx.argmax(logits + mx.random.gumbel(logits.shape, key=next(keys)), axis=-1)
 
     return draw
 
 
 def _keys(seed: int) -> Iterator[mx.array]:
-    """Yield a key a draw. MLX's own state is left alone: it belongs to one thread."""
+    """Yield one key per draw. MLX's own random state belongs to one thread."""
     key = mx.random.key(seed)
     while True:
         key, drawn = mx.random.split(key)
@@ -141,14 +141,14 @@ def _keys(seed: int) -> Iterator[mx.array]:
 def keep_likely(
     logits: mx.array, *, top_p: float = 1.0, top_k: int = 0, min_p: float = 0.0
 ) -> mx.array:
-    """Set all logits to -inf but those of likely tokens.
+    """Set the logits of unlikely tokens to -inf.
 
-    Of tokens that are equally likely, the order of ``mx.argsort`` decides: on the CPU the
-    lower id comes first. One token always stays.
+    Ties are decided by the order of ``mx.argsort``: on the CPU the lower id comes first.
+    One token always stays.
 
     Args:
         logits: Shape ``(B, V)``.
-        top_p: As of ``make_sampler``, and so are the others.
+        top_p: As in ``make_sampler``, like the others.
 
     Returns:
         Shape ``(B, V)``.
@@ -171,7 +171,7 @@ def keep_likely(
         if top_p < 1:
             probabilities = mx.softmax(falling, axis=-1)
             before = mx.cumsum(probabilities, axis=-1) - probabilities
-            # The likeliest token stays, whatever rounding makes of a tiny top_p.
+            # The likeliest token stays, however a tiny top_p is rounded.
             kept = kept & ((before < top_p) | (rank == 0))
         places = mx.put_along_axis(mx.zeros(logits.shape, mx.bool_), order, kept, axis=-1)
         logits = mx.where(places, logits, -mx.inf)
@@ -190,11 +190,11 @@ def make_logits_processors(
     """Make the functions that change logits before a token is drawn.
 
     Args:
-        logit_bias: What to add to each token's logit.
-        repetition_penalty: What positive logits of tokens in the last text are divided
-            by, and negative ones multiplied. Special tokens are left alone: a message
-            must be able to end. 1: none.
-        repetition_context_tokens: How much of the last text, prompt included, that is.
+        logit_bias: Added to each token's logit.
+        repetition_penalty: Divides positive logits of tokens in the last text, and
+            multiplies negative ones. Special tokens are left alone: a message must be able
+            to end. 1: no penalty.
+        repetition_context_tokens: Length of the last text, prompt included.
 
     Raises:
         ValueError: A number is out of its range.
@@ -223,7 +223,7 @@ def _penalize(penalty: float, context_tokens: int) -> LogitsProcessor:
     def process(tokens: mx.array, logits: mx.array) -> mx.array:
         V = logits.shape[-1]
         last = tokens[-context_tokens:]
-        # MLX does not check where it writes. One row more takes what is not penalized.
+        # MLX does not check bounds when it writes. One more row takes skipped writes.
         last = mx.where((last >= 0) & (last < min(V, FIRST_SPECIAL)), last, V)
         seen = mx.zeros((V + 1,), mx.bool_)
         seen[last] = mx.array(True)
@@ -243,7 +243,7 @@ def _add_bias(bias: Mapping[int, float]) -> LogitsProcessor:
     tokens, values = mx.array(list(bias)), mx.array(list(bias.values()), mx.float32)
 
     def process(_: mx.array, logits: mx.array) -> mx.array:
-        # MLX does not check where it writes.
+        # MLX does not check bounds when it writes.
         if max(bias) >= logits.shape[-1]:
             raise ValueError(
                 f"[make_logits_processors] logit_bias must be for ids below "
@@ -255,14 +255,14 @@ def _add_bias(bias: Mapping[int, float]) -> LogitsProcessor:
 
 
 def read_sampling_defaults(folder: Path) -> Sampling:
-    """Read what a model folder's generation_config.json asks for.
+    """Read the defaults in a model folder's generation_config.json.
 
-    ``do_sample: false`` takes the likeliest token. A temperature or top_p that is not
-    said is 1.0, as OpenAI recommends for gpt-oss; so it is if there is no such file.
+    ``do_sample: false`` takes the likeliest token. Without the file, a temperature or a
+    top_p, these are 1.0, as OpenAI recommends for gpt-oss.
 
     Raises:
-        ConfigError: The file is no JSON object, or a value is out of its range.
-        StorageError: It cannot be read.
+        ConfigError: The file is not a JSON object, or a value is out of its range.
+        StorageError: The file cannot be read.
     """
     path = folder / "generation_config.json"
     if not os.path.lexists(path):

@@ -1,7 +1,7 @@
 """A prompt cache on disk: a safetensors file with the tokens, keys and values.
 
-Beside them it holds ``about``, a JSON object that says whose they are, and the sha256 of
-all the rest, each as bytes.
+It also holds ``about``, a JSON object with the model's fingerprint and the snapshots'
+positions, and the sha256 of everything else, each as bytes.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ FORMAT = "gptoss-mlx prompt cache 2"
 _DTYPES = {"BF16": mx.bfloat16, "F16": mx.float16, "F32": mx.float32, "I32": mx.int32}
 _SPELLING = {dtype: spelling for spelling, dtype in _DTYPES.items()}
 
-# Of each parameter, this many numbers tell models apart.
+# This many numbers of each parameter go into the fingerprint.
 SAMPLE = 64
 
 
 def save_cache(cache: PromptCache, model: Model, path: Path) -> None:
-    """Write what ``cache`` holds, snapshots included, to ``path``.
+    """Write ``cache``, snapshots included, to ``path``.
 
-    It is written as ``PATH.partial`` and renamed when it is whole.
+    The file is written as ``PATH.partial`` and renamed when it is complete.
 
     Raises:
         CacheError: ``cache`` is empty.
         NoSpaceError: The disk is full.
-        StorageError: The disk refuses for another reason.
+        StorageError: The system refuses for another reason.
     """
     tokens = cache.tokens
     if not tokens:
@@ -64,7 +64,7 @@ def save_cache(cache: PromptCache, model: Model, path: Path) -> None:
     }
     arrays = {"tokens": mx.array(tokens, mx.int32), "about": _bytes(json.dumps(about))}
     for i, layer in enumerate(cache.layers):
-        # A queued step may have gone beyond the tokens.
+        # A queued step may have written beyond the tokens.
         if isinstance(layer, SlidingCache):
             window = layer.window_at(len(tokens))
             keys, values = window.keys, window.values
@@ -94,16 +94,16 @@ def save_cache(cache: PromptCache, model: Model, path: Path) -> None:
 def load_cache(
     path: Path, model: Model, *, max_snapshots: int = MAX_WINDOWS
 ) -> PromptCache:
-    """Read what ``save_cache`` has written.
+    """Read a cache that ``save_cache`` has written.
 
     Args:
         path: The file.
-        model: The one that the cache was saved with, in the same dtype.
-        max_snapshots: As of ``PromptCache``.
+        model: The model that the cache was saved with, in the same dtype.
+        max_snapshots: As in ``PromptCache``.
 
     Raises:
         SavedCacheError: The file is damaged, or of another model, dtype or version.
-        StorageError: It cannot be read.
+        StorageError: The file cannot be read.
     """
     try:
         arrays = _read(path)
@@ -131,9 +131,9 @@ def load_cache(
 
 
 def model_fingerprint(model: Model) -> str:
-    """Tell models apart by their configuration and a sample of every parameter.
+    """Compute a hash of the configuration and of a sample of every parameter.
 
-    It is the same whatever type the model computes in.
+    It does not depend on the model's dtype.
 
     Returns:
         A sha256 in hexadecimal.

@@ -1,4 +1,4 @@
-"""When an answer ends: at a token, at a text, or at a length."""
+"""When to end an answer: at a token, at a text, or at a length."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from gptoss_mlx.tokenizer import STOP_TOKENS, StreamDecoder, load_tokenizer
 __all__ = ["FinishReason", "StopDetector", "StopStrings", "Stops"]
 
 FinishReason = Literal["stop", "length", "context"]
-"""A stop token or text came, ``max_tokens`` are out, or the context is full."""
+"""A stop token or text, ``max_tokens`` reached, or a full context."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stops:
-    """What ends an answer.
+    """The conditions that end an answer.
 
     Attributes:
         tokens: The first of these is the last token.
-        strings: So is the token that completes one of these. A special token between two
-            pieces of text parts them.
-        max_tokens: The most tokens. None: no bound.
+        strings: The token that completes one of these is the last. A special token between
+            two pieces of text separates them.
+        max_tokens: The most tokens. None: no limit.
     """
 
     tokens: frozenset[int] = STOP_TOKENS
@@ -30,7 +30,7 @@ class Stops:
     max_tokens: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant.
+        """Check the values.
 
         Raises:
             ValueError: ``max_tokens`` is under 1, or a text is empty.
@@ -42,11 +42,11 @@ class Stops:
 
 
 class StopDetector:
-    """Tells which token is the last.
+    """Detects the last token of an answer.
 
     Args:
-        stops: What ends the answer.
-        room_tokens: How many tokens the context has room for. None: no bound.
+        stops: The conditions that end the answer.
+        room_tokens: How many tokens the context has room for. None: no limit.
     """
 
     def __init__(self, stops: Stops, room_tokens: int | None = None) -> None:
@@ -65,7 +65,7 @@ class StopDetector:
 
         Args:
             token: Its id.
-            count: How many tokens there are with it.
+            count: The number of tokens so far, this one included.
         """
         if token in self._tokens or self._completes_string(token):
             return "stop"
@@ -104,11 +104,11 @@ class StopStrings:
         self.found: str | None = None
 
     def push(self, text: str) -> str:
-        """Take what comes next.
+        """Take the next text.
 
         Returns:
-            What can be shown: nothing of a text that was found, and nothing that may yet
-            become one.
+            The text that can be shown: without any part of a stop text, or of one that may
+            still be completed.
         """
         if self.found is not None:
             return ""
@@ -136,6 +136,6 @@ class StopStrings:
         return shown
 
     def flush(self) -> str:
-        """Return what was held back, when no more text comes, and start anew."""
+        """Return the held-back text at the end of the stream, and reset."""
         shown, self._held = self._held, ""
         return shown

@@ -1,4 +1,4 @@
-"""Keeps memory from being moved while tokens are computed."""
+"""Wires memory while tokens are computed, so that macOS does not move it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from gptoss_mlx.device import this_machine
 __all__ = ["wired"]
 
 _lock = threading.Lock()
-_held: dict[object, int] = {}  # MLX has one limit; several models may be answering
+_held: dict[object, int] = {}  # MLX has one limit; several models may answer at once
 
 
 @contextmanager
 def wired(nbytes: int) -> Iterator[None]:
-    """Keep up to ``nbytes`` where they are until the context ends; 0 changes nothing."""
+    """Wire up to ``nbytes`` until the context ends; 0 changes nothing."""
     if not nbytes:
         yield
         return
@@ -28,7 +28,7 @@ def wired(nbytes: int) -> Iterator[None]:
         yield
     finally:
         try:
-            mx.synchronize()  # what is still computed counts on it
+            mx.synchronize()  # queued work still needs it
         finally:
             _set(key, 0)
 
@@ -39,5 +39,5 @@ def _set(key: object, nbytes: int) -> None:
             _held[key] = nbytes
         else:
             _held.pop(key, None)
-        # MLX refuses more than Metal recommends.
+        # MLX refuses a limit above Metal's recommendation.
         mx.set_wired_limit(min(sum(_held.values()), this_machine().limit_bytes))

@@ -1,1 +1,1 @@
-"""The format gpt-oss speaks."""
+"""Harmony, the format that gpt-oss reads and writes."""

@@ -1,4 +1,4 @@
-"""The built-in tools as gpt-oss was trained on them. The texts are data: keep them.
+"""The built-in tools' texts that gpt-oss was trained on. Do not change them.
 
 Source: https://github.com/openai/harmony/blob/main/src/chat.rs
 """

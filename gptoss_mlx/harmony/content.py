@@ -23,14 +23,14 @@ __all__ = ["content_text", "has_functions"]
 
 
 def content_text(content: Content, *, functions: bool = False) -> str:
-    """Write content as the text that is rendered.
+    """Render content as text.
 
     Args:
-        content: What a message consists of.
+        content: Content of a message.
         functions: As in ``render_message``.
 
     Raises:
-        HarmonyError: A tool has the name of a role, or one that no header can hold.
+        HarmonyError: A tool has the name of a role, or a name that a header cannot hold.
     """
     if isinstance(content, SystemContent):
         return _system_text(content, functions)
@@ -40,7 +40,7 @@ def content_text(content: Content, *, functions: bool = False) -> str:
 
 
 def has_functions(messages: Iterable[Message]) -> bool:
-    """Tell whether a developer message brings function tools."""
+    """Whether a developer message has function tools."""
     return any(
         namespace.name == FUNCTIONS and namespace.tools
         for message in messages
@@ -89,7 +89,7 @@ def _developer_text(content: DeveloperContent) -> str:
 
 
 def _tools_sections(namespaces: Sequence[ToolNamespace]) -> list[str]:
-    """Write tools, which stand in order of their namespaces' names."""
+    """Render tools, in the order of their namespaces' names."""
     sections = ["# Tools"] if namespaces else []
     for namespace in sorted(namespaces, key=lambda namespace: namespace.name):
         check_tool_name(namespace.name, "A namespace")
@@ -113,7 +113,7 @@ def _tools_sections(namespaces: Sequence[ToolNamespace]) -> list[str]:
 
 
 def _lines(text: str) -> list[str]:
-    r"""Split as Rust does: at ``\n`` or ``\r\n`` alone, without an empty last line."""
+    r"""Split as Rust does: only at ``\n`` or ``\r\n``, without an empty last line."""
     if not text:
         return []
     lines = text.removesuffix("\n").split("\n")

@@ -1,6 +1,6 @@
 """The header of a message: role, channel, recipient and content type.
 
-A model writes headers in more forms than the reference reads. Here each has a meaning;
+A model writes headers in more forms than the reference parses. All of them are parsed here;
 docs/harmony.md lists them.
 
 Source: https://github.com/openai/harmony/blob/main/docs/format.md
@@ -20,7 +20,7 @@ __all__ = ["Header", "read_cut_header", "read_header"]
 
 
 WHITESPACE = re.compile(r"[ \t\n\r\f]+")
-# What may be called without "to=" before it: nothing else looks like this.
+# Names that may be called without "to=" before them.
 CALLABLE = re.compile(r"functions\.\S+|browser\.\S+|python")
 CUT_RECIPIENT = re.compile(r"\s*to=([\w.-]+)")
 CUT_TYPE = re.compile(r"\s*(<\|constrain\|>\s*\w+)")
@@ -29,11 +29,11 @@ CUT_BARE_TYPE = re.compile(r"\s+(json|code)\b\s*")
 
 @dataclass(slots=True)
 class Header:
-    """What a header says.
+    """The parsed fields of a header.
 
     Attributes:
-        problems: How it departs from the form that is rendered. Empty: it does not.
-        rest: Text after the header where ``<|message|>`` is missing.
+        problems: How it differs from the rendered form. Empty: not at all.
+        rest: Text after the header if ``<|message|>`` is missing.
     """
 
     role: Role = "assistant"
@@ -48,18 +48,18 @@ class Header:
 def read_header(
     tokens: Sequence[int], tokenizer: Tokenizer, *, role: Role | None
 ) -> Header:
-    """Read what stands between ``<|start|>`` and ``<|message|>``.
+    """Parse the tokens between ``<|start|>`` and ``<|message|>``.
 
     Args:
-        tokens: Any ids. Nothing is raised.
+        tokens: Any ids. No error is raised.
         tokenizer: The model's vocabulary.
-        role: Where the prompt has named it already. None: the header does.
+        role: The role, if the prompt has named it already. None: the header names it.
     """
     header = Header()
     sections = _sections(tokens, tokenizer, header)
     first = _words(sections[0][1])
     has_channel = any(special == CHANNEL for special, _ in sections)
-    # Nobody but a tool speaks to the model.
+    # Only tools address the model.
     by_tool = any("to=assistant" in _words(text) for _, text in sections)
     words = _read_role(header, first, role, has_channel=has_channel, by_tool=by_tool)
     for special, text in sections[1:]:
@@ -84,10 +84,10 @@ def read_header(
 def read_cut_header(
     tokens: Sequence[int], tokenizer: Tokenizer, *, role: Role | None
 ) -> Header:
-    """Read a header that ``<|message|>`` never ended: what follows it is content.
+    """Parse a header without ``<|message|>``: the text after it is content.
 
     Args:
-        tokens: Any ids. Nothing is raised.
+        tokens: Any ids. No error is raised.
         tokenizer: The model's vocabulary.
         role: As in ``read_header``.
     """
@@ -101,7 +101,7 @@ def read_cut_header(
     header.rest = text
     _cut_recipient(header)
     if at < len(tokens):
-        # Words before the channel have no place in a header, and are no answer.
+        # Words before the channel do not belong in a header, nor in an answer.
         if header.rest.strip():
             header.problems.append(f"unexpected words in the header: {header.rest!r}")
         header.rest = tokenizer.decode(tokens[at + 1 :])
@@ -129,7 +129,7 @@ def _cut_recipient(header: Header) -> None:
 def _sections(
     tokens: Sequence[int], tokenizer: Tokenizer, header: Header
 ) -> list[tuple[int | None, str]]:
-    """Split at ``<|channel|>`` and ``<|constrain|>``: each with the text after it."""
+    """Split at ``<|channel|>`` and ``<|constrain|>``, each with the text after it."""
     sections: list[tuple[int | None, list[int]]] = [(None, [])]
     for token in tokens:
         if token in (CHANNEL, CONSTRAIN):
@@ -151,7 +151,7 @@ def _read_role(
     has_channel: bool,
     by_tool: bool,
 ) -> list[str]:
-    """Read the role; return the words after it."""
+    """Parse the role; return the words after it."""
     if role is not None:
         header.role = role
         return words[1:] if words[:1] == [role] else words
@@ -184,7 +184,7 @@ def _meant_role(word: str) -> Role | None:
     letters = "".join(filter(str.isalpha, word.casefold()))
     if "assistant" in letters:
         return "assistant"
-    # A long word resembles nothing, and would take long to compare.
+    # A long word resembles no role, and comparing it would take long.
     if len(letters) < 20 and get_close_matches(letters, ["assistant"], cutoff=0.8):
         return "assistant"
     return next((known for known in ROLES if known == letters != "tool"), None)
@@ -204,7 +204,7 @@ def _channel(word: str, header: Header) -> str | None:
 
 
 def _read_words(header: Header, words: list[str]) -> None:
-    """Read the recipient, and what its special token is missing from: channel and type."""
+    """Parse the recipient, and a channel or a type without its special token."""
     others: list[str] = []
     following = iter(words)
     for word in following:
@@ -227,7 +227,7 @@ def _read_words(header: Header, words: list[str]) -> None:
             break
     bare = next((word for word in others if word in CHANNELS), None)
     if header.channel is None and bare is not None:
-        # Else raw reasoning would be an answer whose content type is "analysis".
+        # Otherwise raw reasoning would be an answer with content type "analysis".
         header.channel = bare
         others.remove(bare)
         header.problems.append("a channel without <|channel|>")

@@ -1,4 +1,4 @@
-"""Conversations in openai-harmony's own JSON form, both ways.
+"""Conversations in openai-harmony's own JSON form: reading and writing.
 
 Source: https://github.com/openai/harmony/blob/main/python/openai_harmony/__init__.py
 """
@@ -32,17 +32,17 @@ __all__ = [
 _Choice = TypeVar("_Choice", bound=str)
 
 MAX_DEPTH = 128
-"""Values nested deeper are refused, as the reference does."""
+"""Values nested deeper are refused, as in the reference."""
 
 
 def conversation_from_json(data: object) -> list[Message]:
-    """Read what ``openai_harmony.Conversation.to_json`` writes, decoded.
+    """Read the decoded JSON of ``openai_harmony.Conversation.to_json``.
 
-    What is absent has the default that ``Conversation.from_json`` gives it. A developer's
-    content may have ``response_formats`` besides, which openai-harmony ignores.
+    A missing field has the default of ``Conversation.from_json``. A developer's content may
+    also have ``response_formats``, which openai-harmony ignores.
 
     Raises:
-        HarmonyError: It has another form. The message names the place.
+        HarmonyError: The JSON has another form. The message names the place.
     """
     _check_depth(data)
     if not isinstance(data, Mapping) or not isinstance(data.get("messages"), list):
@@ -60,10 +60,10 @@ def message_from_json(data: object, where: str) -> Message:
 
     Args:
         data: The decoded JSON.
-        where: Its place, for the error's message, e.g. ``messages[0]``.
+        where: The place for the error's message, e.g. ``messages[0]``.
 
     Raises:
-        HarmonyError: It has another form. The message names the place.
+        HarmonyError: The JSON has another form. The message names the place.
     """
     _check_depth(data)
     return _message(_Place(data, where))
@@ -88,7 +88,7 @@ def message_to_json(message: Message) -> dict[str, Any]:
 
 
 class _Place:
-    """A value of the file, and where it stands, for the error's message."""
+    """A value of the file and its place, for the error's message."""
 
     def __init__(self, value: object, where: str) -> None:
         self.value = value
@@ -118,7 +118,7 @@ class _Place:
         return None if self.value is None else self.text()
 
     def checked(self, check: Callable[[str, str], None]) -> str:
-        """Return a text that ``check`` lets pass."""
+        """Return a text after ``check`` has accepted it."""
         text = self.text()
         check(text, self.where)
         return text
@@ -234,7 +234,7 @@ def _content_to_json(content: Content) -> dict[str, Any]:
         return {"type": "text", "text": content}
     data: dict[str, Any] = {}
     if isinstance(content, SystemContent):
-        # Nulls are written: without them a reader would put the defaults.
+        # Nulls are written: otherwise a reader would use the defaults.
         effort = content.effort
         data = {
             "model_identity": content.identity,

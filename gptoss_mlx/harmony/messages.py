@@ -1,4 +1,4 @@
-"""Messages of a conversation, in harmony's words.
+"""Messages of a conversation, with harmony's names.
 
 Source: https://cookbook.openai.com/articles/openai-harmony
 """
@@ -48,8 +48,8 @@ class ToolDescription:
 
     Attributes:
         name: Without its namespace, e.g. ``get_weather``.
-        description: What the model is told of it, in any number of lines.
-        parameters: JSON schema of the arguments. None: it takes none.
+        description: The text for the model, in any number of lines.
+        parameters: JSON schema of the arguments. None: no arguments.
     """
 
     name: str
@@ -61,7 +61,7 @@ class ToolDescription:
 class ToolNamespace:
     """Tools under one name: ``functions``, or a built-in's such as ``browser``.
 
-    Without tools it is one that takes plain text, as ``python`` does.
+    A namespace without tools takes plain text, as ``python`` does.
     """
 
     name: str
@@ -71,7 +71,7 @@ class ToolNamespace:
 
 @dataclass(frozen=True, slots=True)
 class ResponseFormat:
-    """A form that the answer is asked to have. It steers the model and forces nothing."""
+    """A form requested for the answer. It steers the model, but does not force it."""
 
     name: str
     schema: Mapping[str, Any]
@@ -80,14 +80,14 @@ class ResponseFormat:
 
 @dataclass(frozen=True, slots=True)
 class SystemContent:
-    """Who the model is and how it is to answer. None leaves a line out.
+    """The model's identity and settings. None leaves a line out.
 
     Attributes:
-        effort: How long to reason.
-        current_date: As it is shown, which OpenAI does as yyyy-mm-dd.
-        channels: Those the model is told of. Empty leaves the section out.
-        channel_required: Whether it is told that each message needs one.
-        tools: Built-in ones. Their order does not matter.
+        effort: The reasoning effort.
+        current_date: The date as shown to the model; OpenAI uses yyyy-mm-dd.
+        channels: The channels named to the model. Empty leaves the section out.
+        channel_required: Whether the model is told that each message needs a channel.
+        tools: Built-in tools. Their order does not matter.
     """
 
     identity: str | None = IDENTITY
@@ -101,7 +101,7 @@ class SystemContent:
 
 @dataclass(frozen=True, slots=True)
 class DeveloperContent:
-    """What is elsewhere called the system prompt, and the caller's own tools.
+    """The instructions, elsewhere called the system prompt, and the caller's own tools.
 
     Attributes:
         instructions: None leaves the section out; an empty text does not.
@@ -122,15 +122,15 @@ class Message:
     """One message.
 
     Attributes:
-        role: Who speaks.
-        content: Plain text, what a system or developer message is made of, or several
-            of them, which are encoded one by one. Text that spells a special token
+        role: The speaker's role.
+        content: Plain text, the content of a system or developer message, or several
+            of these, which are encoded one by one. Text that spells a special token
             stays text.
         channel: ``analysis``, ``commentary`` or ``final``; only for assistant and tool.
-        recipient: Whom it is for, e.g. ``functions.get_weather``. An assistant's message
+        recipient: The addressee, e.g. ``functions.get_weather``. An assistant's message
             with a recipient is a call.
         content_type: E.g. ``<|constrain|>json`` or ``code``.
-        name: A tool's full name, e.g. ``functions.get_weather``; else rarely used.
+        name: A tool's full name, e.g. ``functions.get_weather``; rare for other roles.
     """
 
     role: Role
@@ -142,12 +142,12 @@ class Message:
 
     @property
     def parts(self) -> tuple[Content, ...]:
-        """Return the content as a sequence, whatever its form."""
+        """The content as a sequence, even if it is a single one."""
         return self.content if isinstance(self.content, tuple) else (self.content,)
 
     @property
     def text(self) -> str:
-        """Return what of the content is text."""
+        """The text of the content, without other parts."""
         return "".join(part for part in self.parts if isinstance(part, str))
 
 
@@ -157,15 +157,15 @@ def system_message(
     current_date: datetime.date | None = None,
     tools: tuple[ToolNamespace, ...] = (),
 ) -> Message:
-    """Make the system message: who the model is, and how it is to answer.
+    """Make the system message: the model's identity and settings.
 
     Args:
-        effort: How long to reason.
+        effort: The reasoning effort.
         current_date: None leaves the line out.
         tools: Built-in tools.
 
     Raises:
-        ValueError: There is no such effort.
+        ValueError: ``effort`` is not one of ``EFFORTS``.
     """
     if effort not in EFFORTS:
         raise ValueError(
@@ -181,6 +181,6 @@ def developer_message(
     functions: tuple[ToolDescription, ...] = (),
     response_formats: tuple[ResponseFormat, ...] = (),
 ) -> Message:
-    """Make the developer message: instructions, and functions that may be called."""
+    """Make the developer message: instructions, and functions that the model may call."""
     tools = (ToolNamespace(FUNCTIONS, functions),) if functions else ()
     return Message("developer", DeveloperContent(instructions, tools, response_formats))

@@ -1,4 +1,4 @@
-"""Names of tools and speakers: what a header can hold, and no role."""
+"""Names of tools and speakers: allowed in a header, and not the name of a role."""
 
 from __future__ import annotations
 
@@ -10,47 +10,47 @@ from gptoss_mlx.harmony.messages import ROLES
 __all__ = ["check_name", "check_tool_name", "is_name", "is_tool_name"]
 
 NAME = re.compile(r"[\w.-]+")
-"""What is read alike in every form of a header that models write."""
+"""The characters that are parsed alike in every form of header that models write."""
 
 _TAKEN = (*ROLES, "all")
 
 
 def is_name(text: str) -> bool:
-    """Tell whether a header can hold ``text`` as a name or a recipient."""
+    """Whether a header can hold ``text`` as a name or a recipient."""
     return NAME.fullmatch(text) is not None
 
 
 def is_tool_name(text: str) -> bool:
-    """Tell whether a tool can have this name: in a header it stands in a role's place."""
+    """Whether a tool can have this name: in a header it takes the place of a role."""
     return is_name(text) and text.casefold() not in _TAKEN
 
 
 def check_name(text: str, what: str) -> None:
-    """Refuse what no header can hold.
+    """Refuse a name that a header cannot hold.
 
     Args:
         text: The name.
-        what: What it is, for the error's message, e.g. ``A recipient``.
+        what: The kind of name for the error's message, e.g. ``A recipient``.
 
     Raises:
-        HarmonyError: It has another form.
+        HarmonyError: The name has other characters.
     """
     if not is_name(text):
         raise HarmonyError(
-            f"{what} must be of letters, digits, '_', '-' and '.' but is {text!r:.60}.",
-            hint="Name it otherwise, for example functions.get_weather.",
+            f"{what} must consist of letters, digits, '_', '-', '.' but is {text!r:.60}.",
+            hint="Choose another name, for example functions.get_weather.",
         )
 
 
 def check_tool_name(text: str, what: str = "A tool's name") -> None:
-    """Refuse what no header can hold, and the name of a role.
+    """Refuse a name that a header cannot hold, and the name of a role.
 
     Raises:
-        HarmonyError: It is one of these.
+        HarmonyError: The name is one of these.
     """
     check_name(text, what)
     if not is_tool_name(text):
         raise HarmonyError(
-            f"{what} must be none of {', '.join(_TAKEN)} but is {text!r}.",
-            hint="Name it otherwise, for example functions.get_weather.",
+            f"{what} must not be one of {', '.join(_TAKEN)} but is {text!r}.",
+            hint="Choose another name, for example functions.get_weather.",
         )

@@ -1,7 +1,7 @@
-"""Schemas rewritten in the words the reference knows, so that no type is lost.
+"""Rewrites schemas with the keywords that the reference renders, so that no type is lost.
 
-The reference writes ``any`` for ``$ref``, ``anyOf`` and ``allOf``, which is all that
-Pydantic and MCP servers give for an optional argument or a nested model.
+The reference renders ``$ref``, ``anyOf`` and ``allOf`` as ``any``, and Pydantic and MCP
+servers use these for every optional argument and nested model.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Any, Final
 __all__ = ["ALWAYS", "normalize"]
 
 ALWAYS: Final = object()
-"""As ``nullable``: null belongs to the type, even if its text has "null" in it."""
+"""Like ``nullable``: null belongs to the type, even if its text has "null" in it."""
 
 MAX_REFERENCES = 1000
-"""References that are followed in one schema. Those after them are ``any``."""
+"""How many references are followed in one schema. Later ones become ``any``."""
 
 SIMPLE = ("string", "number", "integer", "boolean", "null")
 
@@ -23,15 +23,15 @@ SIMPLE = ("string", "number", "integer", "boolean", "null")
 def normalize(schema: Mapping[str, Any], max_depth: int) -> dict[str, Any]:
     """Resolve references, and turn ``anyOf`` into type lists, ``nullable`` or ``oneOf``.
 
-    Nothing else is changed. A reference that leads nowhere, or back into itself, loses
-    its type and keeps what stands beside it.
+    Nothing else is changed. A reference that is unresolved or circular loses its type and
+    keeps its other keys.
 
     Args:
-        schema: As a tool's parameters. It stays as it was.
+        schema: A tool's parameters, for example. It is not changed.
         max_depth: Schemas nested deeper become ``{}``.
     """
     rewritten = _Normalizer(schema).rewrite(schema, max_depth, ())
-    # Nothing shows `nullable` at the top.
+    # At the top level `nullable` is not rendered.
     if rewritten.get("nullable") is ALWAYS:
         rewritten = _as_one_of(rewritten)
     return rewritten
@@ -48,10 +48,10 @@ class _Normalizer:
         """Rewrite a schema and those inside it.
 
         Args:
-            schema: Anything that stands where a schema belongs. What is no object
-                becomes ``{}``, of which the reference says ``any`` all the same.
-            depth: How many levels may follow.
-            within: References that led here.
+            schema: Any value in place of a schema. A value that is not an object becomes
+                ``{}``, which the reference renders as ``any`` as well.
+            depth: How many more levels may follow.
+            within: References followed so far.
         """
         if not isinstance(schema, Mapping) or depth <= 0:
             return {}
@@ -74,7 +74,7 @@ class _Normalizer:
     def _resolve(
         self, schema: dict[str, Any], within: tuple[str, ...]
     ) -> tuple[dict[str, Any], tuple[str, ...]]:
-        """Follow references, and an allOf of one, until a schema has neither."""
+        """Follow references, and ``allOf`` of one schema, to the end."""
         while True:
             reference = schema.get("$ref")
             several = schema.get("allOf")
@@ -98,7 +98,7 @@ class _Normalizer:
                 return schema, within
 
     def _find(self, reference: str) -> Mapping[str, Any] | None:
-        """Find what a JSON pointer such as ``#/$defs/City`` points at."""
+        """Return the target of a JSON pointer such as ``#/$defs/City``."""
         if not reference.startswith("#"):
             return None
         at: object = self._root
@@ -114,7 +114,7 @@ class _Normalizer:
 
 
 def _without_any_of(schema: dict[str, Any]) -> dict[str, Any]:
-    """Turn anyOf into what the reference shows, unless it shows a type already."""
+    """Replace ``anyOf`` by keywords that are rendered, unless there is a type already."""
     variants = schema.get("anyOf")
     if "type" in schema or "oneOf" in schema or not variants:
         return schema
@@ -140,16 +140,16 @@ def _without_any_of(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_simple(schema: Mapping[str, Any]) -> bool:
-    """Tell whether a schema's type is one word."""
+    """Whether a schema's type is one word."""
     return schema.get("type") in SIMPLE and not schema.get("enum")
 
 
 def _shown_null(variant: dict[str, Any]) -> dict[str, Any]:
-    # The reference shows the type "null" as any, and the list of it as null.
+    # The reference renders the type "null" as any, and the list ["null"] as null.
     return {**variant, "type": ["null"]} if variant.get("type") == "null" else variant
 
 
 def _as_one_of(schema: dict[str, Any]) -> dict[str, Any]:
-    """Show null where the reference shows no ``nullable``."""
+    """Add null as a variant, for schemas whose ``nullable`` is not rendered."""
     rest = {key: value for key, value in schema.items() if key != "nullable"}
     return {"oneOf": [rest, {"type": ["null"]}]}

@@ -1,4 +1,4 @@
-"""Token ids to messages, channel by channel, as they arrive.
+"""Parses token ids to messages, channel by channel, as they arrive.
 
 Source: https://github.com/openai/harmony/blob/main/src/encoding.rs
 """
@@ -25,7 +25,7 @@ __all__ = ["Delta", "ParsedMessage", "StreamParser", "parse"]
 
 
 MAX_PROBLEM = 500
-"""Characters of a message's problem. What was meant is in its tokens."""
+"""The most characters of a message's ``problem``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,11 @@ class Delta:
     """A piece of a message.
 
     Attributes:
-        channel: As the header names it; ``final`` where it names none.
-        text: What follows the message's earlier pieces. Never empty.
-        recipient: Whom the message calls, e.g. ``functions.get_weather``, or None.
-        role: Whose message it is.
-        index: Its place in ``StreamParser.messages`` once it is whole.
+        channel: The header's channel; ``final`` if it names none.
+        text: The text after the message's earlier pieces. Never empty.
+        recipient: The addressee of a call, e.g. ``functions.get_weather``, or None.
+        role: The message's role.
+        index: The message's later index in ``StreamParser.messages``.
     """
 
     channel: str
@@ -49,13 +49,13 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class ParsedMessage:
-    """A message, and the tokens it was read from.
+    """A message and its tokens.
 
     Attributes:
         message: Its content is a text.
-        tokens: All of them, in order. Those of all messages put together are the input.
-        end: The token that ended it, None where the input or the next message did.
-        problem: How the tokens depart from the form that is rendered, or None.
+        tokens: All of its tokens, in order. All messages' tokens together are the input.
+        end: The token that ended it; None if the input or the next message did.
+        problem: How the tokens differ from the rendered form, or None.
     """
 
     message: Message
@@ -65,19 +65,19 @@ class ParsedMessage:
 
     @property
     def malformed(self) -> bool:
-        """Tell whether something had to be guessed."""
+        """Whether something had to be guessed."""
         return self.problem is not None
 
 
 def parse(
     tokens: Iterable[int], tokenizer: Tokenizer, *, role: Role | None = None
 ) -> list[ParsedMessage]:
-    """Read a whole conversation, or what a model wrote. Nothing is raised.
+    """Parse a whole conversation, or a model's output. No error is raised.
 
     Args:
         tokens: Any ids.
         tokenizer: The model's vocabulary.
-        role: Of the first message, where the prompt ended with ``<|start|>`` and it.
+        role: The first message's, if the prompt ended with ``<|start|>`` and this role.
     """
     parser = StreamParser(tokenizer, role=role)
     for token in tokens:
@@ -87,24 +87,24 @@ def parse(
 
 
 class StreamParser:
-    """Reads tokens one by one: what the model writes after ``<|start|>assistant``.
+    """Parses tokens one by one: the model's output after ``<|start|>assistant``.
 
-    It takes any ids, raises nothing and loses nothing. ``<|start|>`` and the tokens that
-    end a message are a boundary wherever they stand; docs/harmony.md says what becomes
-    of each malformed form.
+    It takes any ids, raises no error and loses nothing. ``<|start|>`` and the tokens that
+    end a message are a boundary everywhere; docs/harmony.md lists how each malformed form
+    is parsed.
 
     Attributes:
-        messages: Those that are whole.
-        done: A token of ``STOP_TOKENS`` came. What follows is read all the same.
+        messages: The complete messages.
+        done: Whether a token of ``STOP_TOKENS`` came. Later tokens are still parsed.
     """
 
     def __init__(self, tokenizer: Tokenizer, *, role: Role | None = "assistant") -> None:
-        """Begin after ``<|start|>`` and ``role``, or before them where it is None."""
+        """Begin after ``<|start|>`` and ``role``, or before ``<|start|>`` if it is None."""
         self.messages: list[ParsedMessage] = []
         self.done = False
         self._tokenizer = tokenizer
         self._decoder = StreamDecoder(tokenizer)
-        self._tokens: list[int] = []  # of the message at hand, and any strays before it
+        self._tokens: list[int] = []  # of the current message, and any strays before it
         self._role = role
         self._words: list[int] | None = None if role is None else []  # while in a header
         self._header: Header | None = None  # while in content
@@ -128,7 +128,7 @@ class StreamParser:
         return self._push_header(token)
 
     def finish(self) -> list[Delta]:
-        """Return what is left when no more tokens come, and be done."""
+        """Return the remaining text when no more tokens come, and finish."""
         self.done = True
         if self._header is not None:
             return self._end_message(None)
@@ -160,7 +160,7 @@ class StreamParser:
         return []
 
     def _start(self, token: int) -> list[Delta]:
-        """Begin a message, and end the one at hand."""
+        """Begin a message, and end the current one."""
         deltas = []
         if self._header is not None or self._words:
             self._note("cut off by <|start|>")
@@ -173,7 +173,7 @@ class StreamParser:
         return deltas
 
     def _stop(self, token: int) -> list[Delta]:
-        """End the message at hand; between messages there is none."""
+        """End the current message; between messages there is none."""
         self._tokens.append(token)
         if self._header is None and self._words is None:
             self._note(f"{self._tokenizer.decode([token])} between messages")
@@ -188,7 +188,7 @@ class StreamParser:
         return deltas
 
     def _end_message(self, end: int | None) -> list[Delta]:
-        """Add the message at hand to those that are whole."""
+        """Add the current message to the complete ones."""
         header, text = self._header, self._decoder.flush()
         if header is None:
             words = self._words or []
@@ -217,12 +217,12 @@ class StreamParser:
 
     @property
     def _is_open(self) -> bool:
-        """Tell whether the tokens so far end as a prompt does: ``<|start|>assistant``."""
+        """Whether the tokens so far end as a prompt does: ``<|start|>assistant``."""
         words = self._words or []
         return self._role is None and self._tokenizer.decode(words) == "assistant"
 
     def _keep_strays(self) -> None:
-        """Give what follows the last message to it, or make a message of it."""
+        """Add tokens after the last message to it, or make a message of them."""
         strays = tuple(self._tokens)
         problem = "; ".join(self._problems)
         if self.messages:

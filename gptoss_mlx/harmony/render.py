@@ -1,4 +1,4 @@
-"""Messages to token ids.
+"""Renders messages to token ids.
 
 Source: https://github.com/openai/harmony/blob/main/src/encoding.rs
 """
@@ -51,14 +51,14 @@ def render_conversation(
     Args:
         messages: The conversation.
         tokenizer: The model's vocabulary.
-        drop: Whether to leave out reasoning as ``drop_old_analysis`` does.
-        next_role: Who speaks next. None ends the prompt after the last message.
+        drop: Whether to leave out reasoning, as ``drop_old_analysis`` does.
+        next_role: The next speaker. None: the prompt ends after the last message.
 
     Returns:
-        Token ids. Special tokens come from the structure alone, never from content.
+        Token ids. Special tokens come only from the structure, never from content.
 
     Raises:
-        HarmonyError: A message cannot be written: see ``render_message``.
+        HarmonyError: A message cannot be rendered: see ``render_message``.
     """
     functions = has_functions(messages)
     tokens: list[int] = []
@@ -72,10 +72,10 @@ def render_conversation(
 def render_for_training(
     messages: Sequence[Message], tokenizer: Tokenizer, *, drop: bool = True
 ) -> list[int]:
-    """Render a conversation whose last turn is to be learned.
+    """Render a conversation to train on its last turn.
 
-    An assistant's ``final`` at the end closes with ``<|return|>``, as the model is to
-    write it. Dropping leaves the last turn's reasoning: it is what led to that answer.
+    An assistant's ``final`` at the end closes with ``<|return|>``, as the model must write
+    it. With ``drop``, the last turn keeps its reasoning, since it led to that answer.
 
     Raises:
         HarmonyError: As ``render_conversation``.
@@ -100,20 +100,20 @@ def render_message(
     Args:
         message: What to render.
         tokenizer: The model's vocabulary.
-        functions: Whether the conversation has function tools, of which the system
-            message tells the channel.
+        functions: Whether the conversation has function tools, whose channel the system
+            message names.
 
     Raises:
-        HarmonyError: A tool has no name, a name or a recipient cannot stand in a header,
-            or content stands in the wrong role.
+        HarmonyError: A tool has no name, a header cannot hold a name or a recipient,
+            or content is in a message of the wrong role.
     """
     encode = tokenizer.encode
     tokens = [START]
     if message.role == "tool":
         if message.name is None:
             raise HarmonyError(
-                "A message of role 'tool' must have a name, but has none.",
-                hint="Name the tool in full, for example functions.get_weather.",
+                "A message of role 'tool' must have a name but has none.",
+                hint="Use the tool's full name, for example functions.get_weather.",
             )
         check_tool_name(message.name)
         tokens += encode(message.name)
@@ -143,7 +143,7 @@ def render_message(
 
 
 def drop_old_analysis(messages: Sequence[Message]) -> list[Message]:
-    """Leave out ``analysis`` before the last ``final``; keep that of a turn in progress.
+    """Drop ``analysis`` before the last ``final``; keep that of a turn in progress.
 
     Source: https://cookbook.openai.com/articles/gpt-oss/handle-raw-cot
     """
@@ -160,7 +160,7 @@ def _check_role(content: Content, role: Role) -> None:
     for kind, allowed in ((SystemContent, "system"), (DeveloperContent, "developer")):
         if isinstance(content, kind) and role != allowed:
             raise HarmonyError(
-                f"{kind.__name__} must stand in a message of role {allowed!r} "
-                f"but stands in one of role {role!r}.",
-                hint=f"Give that content a message of its own, of role {allowed!r}.",
+                f"{kind.__name__} must be in a message of role {allowed!r} "
+                f"but is in one of role {role!r}.",
+                hint=f"Put that content in a message of its own, of role {allowed!r}.",
             )

@@ -1,7 +1,7 @@
-"""JSON schemas to the TypeScript-like types that gpt-oss was trained on.
+"""Renders JSON schemas as the TypeScript-like types that gpt-oss was trained on.
 
-What is odd here is odd in the reference: descriptions that come twice, arrays of unions
-without parentheses, comments that are not prefixed again after a newline.
+Oddities are the reference's: descriptions that come twice, arrays of unions
+without parentheses, comments whose second line has no prefix.
 
 Source: https://github.com/openai/harmony/blob/main/src/encoding.rs
 """
@@ -19,7 +19,7 @@ from gptoss_mlx.harmony.normalize import ALWAYS, normalize
 __all__ = ["typescript_type"]
 
 MAX_DEPTH = 64
-"""Schemas nested deeper are ``any`` from there on. The reference refuses them."""
+"""Schemas nested deeper become ``any``. The reference refuses them."""
 
 _NAMES = {
     "string": "string",
@@ -30,10 +30,10 @@ _NAMES = {
 
 
 def typescript_type(schema: Mapping[str, Any]) -> str:
-    """Write the type of a tool's arguments, as it follows ``_:``.
+    """Render the type of a tool's arguments, the text after ``_:``.
 
     Args:
-        schema: JSON schema. What is wrong or unknown in it becomes ``any``; nothing is
+        schema: JSON schema. Wrong or unknown parts become ``any``; no error is
             raised.
     """
     return _type(normalize(schema, MAX_DEPTH), "")
@@ -67,7 +67,7 @@ def _type(schema: object, indent: str) -> str:
 def _object(schema: Mapping[str, Any], indent: str) -> str:
     lines = []
     description = _text(schema, "description")
-    # Not a line of its own in `lines`: "{" follows without the indent.
+    # Not an entry of `lines`: "{" follows without the indent.
     start = "" if description is None else f"{indent}// {description}\n"
     properties = schema.get("properties")
     required = schema.get("required")
@@ -80,7 +80,7 @@ def _object(schema: Mapping[str, Any], indent: str) -> str:
 
 
 def _property(name: str, value: object, indent: str) -> list[str]:
-    """Write a property: comments above it, then name, type and default."""
+    """Render a property: comments above it, then name, type and default."""
     schema = value if isinstance(value, Mapping) else {}
     lines = []
     if (title := _text(schema, "title")) is not None:
@@ -93,7 +93,7 @@ def _property(name: str, value: object, indent: str) -> list[str]:
         lines += [f'{indent}// - "{e}"' for e in examples if isinstance(e, str)]
     if isinstance(variants := schema.get("oneOf"), list):
         return lines + _one_of(name, schema, variants, indent)
-    # The reference shows no default beside a oneOf that is no list.
+    # The reference renders no default beside a oneOf that is not a list.
     default = _default(schema) if "oneOf" not in schema else None
     comment = "" if default is None else f" // {default}"
     kind = _nullable(schema, _type(schema, f"{indent}    "))
@@ -103,7 +103,7 @@ def _property(name: str, value: object, indent: str) -> list[str]:
 def _one_of(
     name: str, schema: Mapping[str, Any], variants: list[object], indent: str
 ) -> list[str]:
-    """Write a property that is one of several types, a line each."""
+    """Render a property that is one of several types, one per line."""
     lines = []
     description = _text(schema, "description")
     first = variants[0] if variants else None
@@ -124,7 +124,7 @@ def _one_of(
 def _variant(
     variant: object, indent: str, told: str | None, *, inside: bool = False
 ) -> str:
-    """Write one of several types, and after it what is told of it."""
+    """Render one of several types, with its comments after it."""
     kind = _nullable(variant, _type(variant, f"{indent}   "))
     if inside:
         comments = [told, _default(variant)]
@@ -137,7 +137,7 @@ def _variant(
 
 def _nullable(schema: object, kind: str) -> str:
     nullable = schema.get("nullable") if isinstance(schema, Mapping) else None
-    # The reference takes the letters "null" anywhere for the type; ours is sure.
+    # The reference searches the text for "null"; here the type is checked.
     if nullable is ALWAYS or (nullable is True and "null" not in kind):
         return f"{kind} | null"
     return kind
@@ -179,7 +179,7 @@ def _float(value: float) -> str:
         return "null"
     number = Decimal(repr(value)).normalize()
     text = "".join(map(str, number.as_tuple().digits))
-    point = number.adjusted() + 1  # where it stands among the digits
+    point = number.adjusted() + 1  # position of the decimal point among the digits
     if value == 0:
         shown = "0.0"
     elif 0 < point <= 16:

@@ -22,13 +22,13 @@ from gptoss_mlx.tools.tool import Tool
 __all__ = ["Function", "Functions"]
 
 MAX_MISTAKES = 3
-"""Mistakes of one call that the model is told of."""
+"""Mistakes of one call that the model is shown."""
 
 MAX_MISTAKE = 300
-"""Characters of each: it may quote what the model wrote."""
+"""Characters of each mistake: it may quote the model's text."""
 
 NO_DOCUMENTS: Registry[Any] = Registry()
-"""What a schema's ``$ref`` to another document finds: no schema makes us fetch one."""
+"""The target of a schema's ``$ref`` to another document: schemas are never downloaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +36,10 @@ class Function:
     """A function that the model may call.
 
     Attributes:
-        description: Its name, what the model is told of it, and the JSON schema of its
+        description: Its name, its description for the model, and the JSON schema of its
             arguments.
-        run: Takes the arguments by name. What it returns is shown to the model: a text as
-            it is, anything else as JSON. So is the message of what it raises.
+        run: Takes the arguments by name. The model is shown the result: a text as it is,
+            anything else as JSON. It is also shown the message of an error raised here.
     """
 
     description: ToolDescription
@@ -49,8 +49,8 @@ class Function:
 class Functions(Tool):
     """Functions under the namespace ``functions``, called with a JSON object.
 
-    A call whose arguments do not fit the schema is answered with what is wrong.
-    examples/tool_call.py shows one.
+    A call whose arguments do not fit the schema is answered with its mistakes.
+    See examples/tool_call.py.
     """
 
     def __init__(self, functions: Sequence[Function]) -> None:
@@ -58,12 +58,12 @@ class Functions(Tool):
 
         Raises:
             ValueError: Two have the same name, a name cannot be called, or a schema is
-                none.
+                not a schema.
         """
         for function in functions:
             if not is_name(name := function.description.name):
                 raise ValueError(
-                    "[Functions] names must be of letters, digits, '_', '-' and '.' "
+                    "[Functions] names must consist of letters, digits, '_', '-' and '.' "
                     f"but got {name!r}."
                 )
         self._functions = {f.description.name: f for f in functions}
@@ -77,7 +77,7 @@ class Functions(Tool):
 
     @property
     def functions(self) -> tuple[Function, ...]:
-        """All functions, in the order they were given in."""
+        """All functions, in the given order."""
         return tuple(self._functions.values())
 
     @property
@@ -105,12 +105,12 @@ class Functions(Tool):
             return json.dumps(result, ensure_ascii=False, default=str)
         except ToolError:
             raise
-        except (Exception, SystemExit) as error:  # exit() in a tool ends the call alone.
+        except (Exception, SystemExit) as error:  # exit() in a tool ends only the call
             raise ToolError(f"{type(error).__name__}: {error}") from error
 
 
 def _or_null(rule: Any) -> Any:
-    """Let a rule pass null where the schema says ``nullable``, as the prompt shows it."""
+    """Let a rule accept null if the schema is ``nullable``, as the prompt shows it."""
 
     def check(
         validator: Any, value: Any, instance: Any, schema: Any
@@ -128,7 +128,7 @@ _Validator = extend(  # type: ignore[no-untyped-call]
 
 
 def _validator(description: ToolDescription) -> Any:
-    """Make what checks the arguments: an object, which has no others than those named."""
+    """Make the validator of the arguments: an object with only the named arguments."""
     schema = {"type": "object", "unevaluatedProperties": False}
     schema |= description.parameters or {}
     try:
@@ -142,11 +142,11 @@ def _validator(description: ToolDescription) -> Any:
 
 
 def _arguments(call: Message) -> dict[str, Any]:
-    """Read the arguments, as far as they can be understood."""
+    """Read the arguments, also in forms that differ from JSON."""
     text = call.text
     try:
-        # Functions without arguments are called with no content, and code in arguments
-        # has its line breaks as they are.
+        # Models call functions without arguments with no content, and write code in
+        # arguments with plain line breaks.
         arguments = json.loads(text, strict=False) if text.strip() else {}
     except (ValueError, RecursionError) as error:
         raise ToolError(f"The arguments must be JSON: {error}.") from error
@@ -156,7 +156,7 @@ def _arguments(call: Message) -> dict[str, Any]:
 
 
 def _check(arguments: dict[str, Any], validator: Any) -> None:
-    """Compare arguments with their schema; tell the first mistakes."""
+    """Compare arguments with their schema; raise the first mistakes."""
     try:
         mistakes = [
             _told(best_match(iter([error])) or error)

@@ -1,4 +1,4 @@
-"""A plain Python function as a tool: its schema from its signature and its docstring."""
+"""Makes a tool of a plain Python function, from its signature and docstring."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 __all__ = ["ToolLike", "function_from", "read_tools"]
 
 ToolLike: TypeAlias = "Tool | Function | Callable[..., object]"
-"""What may stand in ``tools``."""
+"""An entry of ``tools``."""
 
 
 def read_tools(tools: Sequence[ToolLike]) -> tuple[Tool, ...]:
-    """Put every function under one ``functions`` tool; leave other tools as they are.
+    """Collect all functions in one ``functions`` tool; leave other tools as they are.
 
     Raises:
-        ValueError: Something is not a tool; or see ``function_from`` and ``Functions``.
+        ValueError: An entry is not a tool; or see ``function_from`` and ``Functions``.
     """
     if not isinstance(tools, Sequence):
         raise ValueError(f"[tools] tools must be a list of tools but got {tools!r}.")
     others = [tool for tool in tools if isinstance(tool, Tool)]
     if len(others) == len(tools):
         return tuple(others)
-    # Imported here: a conversation without functions has no need of JSON Schema.
+    # Imported here: a conversation without functions does not need JSON Schema.
     from gptoss_mlx.tools.functions import Function, Functions
 
     functions = [
@@ -46,16 +46,15 @@ def function_from(function: Callable[..., object]) -> Function:
     """Describe a Python function to the model.
 
     Args:
-        function: Its name is the tool's. Its type hints make the schema, as Pydantic reads
-            them; arguments arrive in those types. Its docstring is the description; what an
-            ``Args:`` section says of an argument (Google, NumPy and Sphinx style) goes to
-            that argument.
+        function: Its name is the tool's name. Its type hints make the schema, with
+            Pydantic; arguments are passed in those types. Its docstring is the description;
+            an ``Args:`` section (Google, NumPy and Sphinx style) describes the arguments.
 
     Raises:
         ValueError: It cannot be called with arguments by name, is asynchronous, or a type
             hint has no JSON schema.
     """
-    # Imported here, as Pydantic takes a tenth of a second.
+    # Imported here: Pydantic takes a tenth of a second.
     import docstring_parser
     from pydantic import ConfigDict, TypeAdapter, validate_call
     from pydantic.json_schema import GenerateJsonSchema
@@ -63,7 +62,7 @@ def function_from(function: Callable[..., object]) -> Function:
     from gptoss_mlx.tools.functions import Function
 
     class Untitled(GenerateJsonSchema):
-        """Without a title for each argument, which only repeats its name."""
+        """Omits each argument's title, which only repeats its name."""
 
         def field_title_should_be_set(self, schema: Any) -> bool:
             return False
@@ -77,11 +76,11 @@ def function_from(function: Callable[..., object]) -> Function:
         raise ValueError(f"[tools] {name!r} must not be asynchronous.")
     try:
         run = validate_call(config=ConfigDict(arbitrary_types_allowed=False))(function)
-        # A function is a type to Pydantic, which its own types do not say.
+        # Pydantic accepts a function as a type, but its annotations do not.
         schema = TypeAdapter[Any](cast(Any, function)).json_schema(
             schema_generator=Untitled
         )
-    except Exception as error:  # Pydantic's own, and whatever evaluating a hint raises.
+    except Exception as error:  # Pydantic's own, or any from evaluating a hint
         reason = str(error).partition("\n")[0]
         raise ValueError(
             f"[tools] {name!r} must take arguments by name, each with a type that JSON can "

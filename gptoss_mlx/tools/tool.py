@@ -1,4 +1,4 @@
-"""What a tool is: a name, an instruction for the model, and a process.
+"""The base class of tools: a name, an instruction for the model, and a process.
 
 Source: https://github.com/openai/gpt-oss/blob/main/gpt_oss/tools/tool.py
 """
@@ -14,16 +14,16 @@ __all__ = ["Tool", "tool_for"]
 
 
 class Tool(ABC):
-    """Something that a model may call: one namespace, such as ``browser``."""
+    """A tool that a model may call: one namespace, such as ``browser``."""
 
     @property
     @abstractmethod
     def instruction(self) -> ToolNamespace:
-        """What the model is told of it."""
+        """The tool's description for the model."""
 
     @property
     def name(self) -> str:
-        """The first word of the recipients that are its own."""
+        """The first word of the tool's recipients."""
         return self.instruction.name
 
     @abstractmethod
@@ -31,28 +31,28 @@ class Tool(ABC):
         """Answer a call.
 
         Args:
-            call: Its recipient begins with ``name``; its content is what the model wrote.
+            call: Its recipient begins with ``name``; its content is the model's text.
 
         Returns:
-            What the model is shown.
+            The text for the model.
 
         Raises:
-            ToolError: The call cannot be answered as it was made. The model is shown the
+            ToolError: The call cannot be answered. The model is shown the
                 message, and may try again.
         """
 
-    def reset(self) -> None:  # noqa: B027 - most tools remember nothing
-        """Forget the conversation: another one begins."""
+    def reset(self) -> None:  # noqa: B027 - most tools keep no state
+        """Drop all state: a new conversation begins."""
 
-    def close(self) -> None:  # noqa: B027 - most tools hold nothing
-        """Free what it holds, such as a process. After ``reset`` it can be used again."""
+    def close(self) -> None:  # noqa: B027 - most tools hold no resources
+        """Free resources, such as a process. After ``reset`` the tool can be used again."""
 
 
 def tool_for(recipient: str, tools: Iterable[Tool]) -> tuple[Tool, str] | None:
-    """Find the tool that a call is for, and the recipient that the tool knows.
+    """Find the tool of a call, and the recipient under the tool's own name.
 
-    Models also write ``functions.python`` and ``functions.browser.search``: a built-in
-    tool is found there too, unless ``functions`` has one of that name.
+    Models also write ``functions.python`` and ``functions.browser.search``: these are the
+    built-in tools, unless ``functions`` has one of that name.
     """
     by_name = {tool.name: tool for tool in tools}
     first, _, rest = recipient.partition(".")

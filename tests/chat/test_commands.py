@@ -86,7 +86,7 @@ def test_clear_begins_anew_and_says_so(conversation: Conversation) -> None:
     """Only the opening is left."""
     _, said = run("/clear", conversation)
 
-    assert said == ["A new conversation begins."]
+    assert said == ["Started a new conversation."]
     assert [message.role for message in conversation.messages] == ["system"]
 
 
@@ -123,7 +123,7 @@ def test_what_a_command_does_not_take_is_refused(
     follows, said = run(line, conversation)
 
     assert follows is Next.CORRECT
-    assert said == [f"{line.split()[0]} takes nothing but was given {line.split()[1]}."]
+    assert said == [f"{line.split()[0]} takes no argument but got {line.split()[1]}."]
     assert conversation.messages == messages
 
 
@@ -167,7 +167,7 @@ def test_what_is_there_is_not_overwritten(
     follows, said = run(f"/save {file}", conversation)
 
     assert follows is Next.CORRECT
-    assert said == [f"{file}: is there already: name another file."]
+    assert said == [f"{file}: already exists: choose another name."]
     assert file.read_text() == "mine"
 
 
@@ -188,7 +188,7 @@ def test_a_folder_that_is_missing_is_said_by_the_name_that_was_typed(
     monkeypatch.setenv("HOME", str(tmp_path))
     _, said = run("/save ~/no/chat.json", conversation)
 
-    assert said == ["~/no/chat.json: there is no such folder."]
+    assert said == ["~/no/chat.json: no such folder."]
 
 
 def test_what_lies_beside_it_stays(conversation: Conversation, tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_what_lies_beside_it_stays(conversation: Conversation, tmp_path: Path) -
     assert set(tmp_path.iterdir()) == {*before, tmp_path / "chat.json"}
     assert target.read_text() == "mine"
     assert follows is Next.CORRECT
-    assert said == [f"{dangling}: is there already: name another file."]
+    assert said == [f"{dangling}: already exists: choose another name."]
     assert dangling.is_symlink()
     assert not dangling.exists()
 

@@ -17,7 +17,7 @@ def test_a_context_that_fills_up_is_said_at_each_twentieth() -> None:
 
     assert told == [104_858, 111_412, 125_000]
     assert said(ContextNotice(), 110_000) == (
-        "Context: 110,000 of 131,072 tokens are used; /clear starts anew."
+        "Context: 110,000 of 131,072 tokens used; /clear starts a new conversation."
     )
 
 

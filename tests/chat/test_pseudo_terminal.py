@@ -121,7 +121,7 @@ def test_ctrl_c_in_a_real_terminal(terminals: list[Terminal]) -> None:
     terminals.append(terminal)
     terminal.wait_for(">")
     terminal.type("Who are you?\r")
-    terminal.wait_for("Waiting for words")
+    terminal.wait_for("Generating…")
     terminal.type("/effort")
     time.sleep(0.2)
     terminal.type(CTRL_C)

@@ -261,7 +261,7 @@ def test_a_context_that_fills_up_is_said(keyboard: PipeInput) -> None:
     model = Scripted(turn("", "word " * 20), context_tokens=100)
     actual = typed(model, keyboard, f"one\r{CTRL_D}")
 
-    assert re.search(r"Context: \d+ of 100 tokens are used; /clear starts anew.", actual)
+    assert re.search(r"Context: \d+ of 100 tokens used; /clear starts a new", actual)
 
 
 def test_what_was_typed_ahead_is_at_the_next_prompt(

@@ -167,10 +167,10 @@ def test_control_characters_and_markup_of_the_model_do_nothing() -> None:
 @pytest.mark.parametrize(
     ("reason", "said"),
     [
-        ("length", "The answer was cut: it may not be longer."),
+        ("length", "The answer was cut: it reached the token limit."),
         ("context", "The answer was cut: the context is full (1,000 tokens)."),
-        ("repetition", "Stopped: it repeated itself."),
-        ("calls", "Stopped: it called tools without end."),
+        ("repetition", "Stopped: the answer repeated itself."),
+        ("calls", "Stopped: it kept calling tools."),
     ],
 )
 def test_an_answer_that_did_not_end_by_itself_says_so(reason: EndReason, said: str) -> None:
@@ -218,7 +218,7 @@ def test_a_long_prompt_has_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     with short.screen:
         short.view.progress(1024, 1500)
 
-    assert "Reading 1,024 of 5,300 tokens" in long.text()
+    assert "Prefilling 1,024 of 5,300 tokens" in long.text()
     assert "Reading" not in short.text()
 
 
@@ -237,4 +237,4 @@ def test_a_model_that_writes_no_text_is_seen_to_be_at_work(
         shown.view.tick()
 
     assert "Waiting" not in before
-    assert "Waiting for words" in shown.text()
+    assert "Generating…" in shown.text()

@@ -114,12 +114,12 @@ def test_parse_of_an_answer_begins_with_the_role(run: Run) -> None:
         (
             "render",
             {"messages": [{"role": "tool", "content": "x"}]},
-            "must have a name, but has none.",
+            "must have a name but has none.",
         ),
         (
             "render",
             {"messages": [{"role": "user", "content": [{"type": "system_content"}]}]},
-            "SystemContent must stand in a message of role 'system'",
+            "SystemContent must be in a message of role 'system'",
         ),
         (
             "render",

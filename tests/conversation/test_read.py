@@ -105,13 +105,13 @@ def test_a_built_in_tool_must_be_in_the_caller_s_system_message() -> None:
     told = system_message(tools=(PYTHON,))
 
     assert begun([told, USER], tools=[Python()]) == [told, USER]
-    with pytest.raises(ValueError, match=r"stands in front but 'python' is not\."):
+    with pytest.raises(ValueError, match=r"system message but 'python' is not\."):
         begun([SYSTEM, USER], tools=[Python()])
 
 
 def test_an_effort_beside_the_caller_s_system_message_is_refused() -> None:
     """One of the two would be ignored."""
-    with pytest.raises(ValueError, match=r"stands in front but got 'high'\."):
+    with pytest.raises(ValueError, match=r"system message but got 'high' beside it\."):
         begun([SYSTEM, USER], effort="high")
 
 

@@ -93,7 +93,7 @@ def refused(message: Message) -> None:
 def test_a_tool_that_would_be_read_as_another_is_refused(place: str, name: str) -> None:
     """By the name of a role, or one that writes more than a name into the header."""
     if place == "a result" and name in ROLES:
-        with pytest.raises(HarmonyError, match="A tool's name must be none of system"):
+        with pytest.raises(HarmonyError, match="A tool's name must not be one of system"):
             render_message(AS_TOOL[place](name), load_tokenizer())
         return  # Read from JSON it is one of functions: see test_read.
     refused(AS_TOOL[place](name))
@@ -109,7 +109,7 @@ def test_a_name_that_no_header_can_hold_is_refused(place: str, name: str) -> Non
 @pytest.mark.parametrize("name", ["system", "user:x", "functions f"])
 def test_a_tool_s_name_is_checked_before_the_first_question(name: str) -> None:
     """The error comes where the tool is given."""
-    with pytest.raises(HarmonyError, match="A tool's name must be"):
+    with pytest.raises(HarmonyError, match="A tool's name must"):
         opening_messages(tools=[Named(name)])
 
 

@@ -153,7 +153,7 @@ def test_dropped_tools_are_still_told_of() -> None:
     ("message", "said"),
     [
         (Message("tool", "x"), "must have a name"),
-        (Message("user", SystemContent()), "must stand in a message of role 'system'"),
+        (Message("user", SystemContent()), "must be in a message of role 'system'"),
         (Message("system", DeveloperContent()), "of role 'developer'"),
     ],
 )

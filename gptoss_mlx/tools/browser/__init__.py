@@ -1,1 +1,1 @@
-"""The ``browser`` tool: search, open and find, over pages that a back end has."""
+"""The ``browser`` tool: search, open and find, in the pages of a back end."""

@@ -1,4 +1,4 @@
-"""Where a browser's pages come from, and how what a search finds is shown.
+"""The source of a browser's pages, and the page of search results.
 
 Source: https://github.com/openai/gpt-oss/blob/main/gpt_oss/tools/simple_browser/backend.py
 """
@@ -16,11 +16,11 @@ from gptoss_mlx.tools.browser.page import Page, in_a_line, plain
 __all__ = ["VIEW_SOURCE", "Backend", "SearchResult", "results_page"]
 
 VIEW_SOURCE = "view-source:"
-"""Stands before the URL of a page whose source is wanted."""
+"""The prefix of a URL whose page's source is requested."""
 
 
 class Backend(Protocol):
-    """Has pages. What it raises as a GptOssError, the model is shown."""
+    """A source of pages. The model is shown the message of a GptOssError it raises."""
 
     def search(self, query: str, topn: int) -> Page:
         """Return a page of at most ``topn`` results, as ``results_page`` makes it."""
@@ -31,13 +31,13 @@ class Backend(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """What a search found.
+    """One result of a search.
 
     Attributes:
-        title: Of the page.
-        url: Of the page.
-        summary: What it says about the query, in a line.
-        line: The display line of that in the page; None for its beginning.
+        title: Title of the page.
+        url: URL of the page.
+        summary: One line of the page that fits the query.
+        line: The display line of the summary; None for the page's beginning.
     """
 
     title: str
@@ -47,7 +47,7 @@ class SearchResult:
 
 
 def results_page(query: str, results: Sequence[SearchResult]) -> Page:
-    """Show results as gpt-oss's back ends do: a heading, and a link each."""
+    """Make a page of results like gpt-oss's back ends: a heading, and a link for each."""
     items = [
         f"  * 【{id}†{_link_text(result)}】 {_summary(result)}".rstrip()
         for id, result in enumerate(results)
@@ -62,7 +62,7 @@ def results_page(query: str, results: Sequence[SearchResult]) -> Page:
 
 
 def _link_text(result: SearchResult) -> str:
-    """Return ``text†domain``. A file has no domain: its name says where it is."""
+    """Return ``text†domain``. For a file, which has no domain, the name is shown."""
     title, domain = (
         in_a_line(" ".join(text.split())).replace("†", "‡")
         for text in (result.title, result.url)

@@ -1,4 +1,4 @@
-"""A back end for a few texts in memory, found by their words.
+"""A back end for a few texts in memory, with search by words.
 
 Source: Robertson and Zaragoza, The Probabilistic Relevance Framework: BM25 and Beyond, 2009
 """
@@ -29,7 +29,7 @@ STOP_WORDS = (
     "me my of on or our that the their there this to was we were what when where which who "
     "why will with you your"
 )
-"""Words of questions. Among a few documents, they would seem as rare as any other."""
+"""Common words of questions. Among few documents they would count as rare words."""
 
 _STOP_WORDS = frozenset(STOP_WORDS.split())
 _WORD = re.compile(r"\w+")
@@ -40,8 +40,8 @@ class Document:
     """A text that can be found and opened.
 
     Attributes:
-        title: What it is called.
-        url: A URL or a path: whatever names it. It is never looked up.
+        title: Its title.
+        url: A URL or a path, used only as a name: nothing is downloaded.
         text: Its lines.
     """
 
@@ -54,7 +54,7 @@ class Documents:
     """Texts in memory, as a browser's back end."""
 
     def __init__(self, documents: Iterable[Document]) -> None:
-        """Take the documents in.
+        """Index the documents.
 
         Raises:
             ValueError: Two have the same URL.
@@ -77,7 +77,7 @@ class Documents:
         self._mean_length = total / len(self._words) if total else 1.0
 
     def search(self, query: str, topn: int) -> Page:
-        """Rank by BM25, and show of each document the line that fits best."""
+        """Rank by BM25, and show each document's best matching line."""
         words = dict.fromkeys(_words(query))
         wanted = [word for word in words if word not in _STOP_WORDS] or list(words)
         scores = {url: self._score(url, wanted) for url in self._pages}
@@ -88,10 +88,10 @@ class Documents:
         """Return a document's page.
 
         Raises:
-            ToolError: There is none of that URL.
+            ToolError: No document has this URL.
         """
         url = url.removeprefix(VIEW_SOURCE)
-        # The model may write it as it was shown, or as it is written in links.
+        # The model may write it as shown, or percent-encoded as in links.
         for name in (url, unquote(url)):
             if name in self._pages:
                 return self._pages[name]
@@ -130,7 +130,7 @@ class Documents:
 
 def _page(document: Document) -> Page:
     lines = document.text.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n").split("\n")
-    # Unicode's separators become spaces: every line of the document stays one.
+    # Unicode's separators become spaces, so that every line remains one line.
     text = "\n".join(" ".join(without_controls(plain(line)).split("\n")) for line in lines)
     return Page(document.url, in_a_line(" ".join(document.title.split())), text)
 
@@ -140,7 +140,7 @@ def _words(text: str) -> list[str]:
 
 
 def _summary(line: str, wanted: Sequence[str]) -> tuple[str, int]:
-    """Return what a line says about the words, and where in it they begin."""
+    """Return a line's part about the words, and the column of the first."""
     if len(line) <= SUMMARY_LENGTH:
         return line, 0
     found = (m.start() for m in _WORD.finditer(line) if m[0].casefold() in wanted)

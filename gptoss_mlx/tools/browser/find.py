@@ -1,4 +1,4 @@
-"""Find in a page: the lines that hold a text, as a page of their own.
+"""Finds a text in a page: the matching lines, as a page of their own.
 
 Source: https://github.com/openai/gpt-oss/blob/main/gpt_oss/tools/simple_browser/simple_browser_tool.py
 """
@@ -19,7 +19,7 @@ _LINK = re.compile(r"【\d+†([^†】]+)((?:†[^†】]+)?】)")
 
 
 def find_in_page(pattern: str, page: Page) -> Page:
-    """Find ``pattern`` literally in the display lines, whatever the case of its letters."""
+    """Find ``pattern`` literally in the display lines, ignoring case."""
     pattern = pattern.lower()
     lines = _without_links("\n".join(page.lines)).split("\n")
     hits: list[int] = []
@@ -44,7 +44,7 @@ def find_in_page(pattern: str, page: Page) -> Page:
 
 
 def _without_links(text: str) -> str:
-    """Leave of each link its text, and every line where it was."""
+    """Replace links by their text, and keep line breaks."""
     return _LINK.sub(
         lambda link: link[1] + "\n" * link[2].count("\n"),
         text,

@@ -1,4 +1,4 @@
-"""A page as the model sees it: its text in lines of 80 columns, which it cites.
+"""A page as shown to the model: text in numbered lines of 80 columns, which it cites.
 
 Source: https://github.com/openai/gpt-oss/blob/main/gpt_oss/tools/simple_browser/page_contents.py
 """
@@ -26,13 +26,13 @@ class Page:
     """A text with links.
 
     Attributes:
-        url: Where it is. Results of a search have none.
-        title: What stands above it.
+        url: Its URL. Search results have none.
+        title: Its title.
         text: Its lines. A link is ``【id†text】`` or ``【id†text†domain】``; the brackets
-            stand for nothing else: see ``plain``.
+            are used for nothing else: see ``plain``.
         links: The URLs of its links, by id.
-        passages: The display line on which each link opens its page; None for the first.
-            Only results have any: what is read has None in place of the tuple.
+        passages: For results: the display line at which each link opens its page; None for
+            the first. Other pages have None in place of the tuple.
     """
 
     url: str
@@ -43,12 +43,12 @@ class Page:
 
     @property
     def is_results(self) -> bool:
-        """Whether it lists what a search or a find brought."""
+        """Whether it lists the results of a search or a find."""
         return self.passages is not None
 
     @property
     def lines(self) -> list[str]:
-        """The display lines, which the model counts from 0."""
+        """The display lines, which are counted from 0."""
         return self._wrapped[0]
 
     def source_line(self, display_line: int) -> int:
@@ -76,7 +76,7 @@ class Page:
 
     @cached_property
     def _wrapped(self) -> tuple[list[str], list[int]]:
-        """The display lines, and on which of them each line of ``text`` begins."""
+        """The display lines, and the display line at which each line of ``text`` begins."""
         lines: list[str] = []
         begins = []
         for line in self.text.split("\n"):
@@ -89,10 +89,10 @@ class Page:
 
 
 def wrap(line: str) -> Iterator[str]:
-    """Cut a line as ``textwrap.wrap`` does that drops and replaces no white space.
+    """Cut a line like ``textwrap.wrap`` with all white space kept.
 
-    ``textwrap`` itself takes minutes for a word of a few million characters, which is what
-    a text without spaces is to it.
+    ``textwrap`` itself takes minutes for a word of a few million characters, for example
+    a text without spaces.
     """
     line = line.expandtabs()
     begin = end = 0
@@ -114,10 +114,10 @@ def wrap(line: str) -> Iterator[str]:
 
 
 def plain(text: str) -> str:
-    """Replace in a text what would look like a link in a page."""
+    """Replace characters that would look like a link in a page."""
     return text.translate(_MARKS)
 
 
 def in_a_line(text: str) -> str:
-    """Make of a title or a URL one line that looks like no link."""
+    """Make one line of a title or a URL, without anything that looks like a link."""
     return escaped(plain(" ".join(text.splitlines())))

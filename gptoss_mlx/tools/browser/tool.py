@@ -1,16 +1,16 @@
 """The ``browser`` tool in the form that gpt-oss was trained on.
 
-What is shown equals gpt-oss 0.0.9's SimpleBrowserTool, given the same pages, but for:
+The output equals that of gpt-oss 0.0.9's SimpleBrowserTool for the same pages, except for:
 
-* Malformed calls. They are answered with what is wrong (there: a JSON error, or a crash).
+* Malformed calls. They are answered with their mistake (there: a JSON error, or a crash).
   ``null`` counts as absent and ``3.0`` as 3.
-* ``topn``. It is heeded (there: always 20 results).
-* ``num_lines``. It shows 8,192 tokens at most (there: any number of them).
-* An old cursor. It is the page that was shown under it (there: the newest page of the same
-  URL, which is empty for every search).
-* A page's title and URL. They are one line each, and look like no link (there: as is).
-* ``find`` in a page where a line broke in a link's domain. The lines after it keep their
-  numbers.
+* ``topn``. It is used (there: always 20 results).
+* ``num_lines``. It shows at most 8,192 tokens (there: any number).
+* An old cursor. It names the page that was shown with it (there: the newest page of the
+  same URL, which is empty for every search).
+* A page's title and URL. They are one line each, without anything that looks like a link
+  (there: unchanged).
+* ``find`` in a page with a line break in a link's domain. Later lines keep their numbers.
 
 Source: https://github.com/openai/gpt-oss/blob/main/gpt_oss/tools/simple_browser/simple_browser_tool.py
 """
@@ -38,25 +38,25 @@ __all__ = ["Browser", "View"]
 VIEW_TOKENS = 1_024
 MAX_RESULTS = 20
 MAX_VIEW_TOKENS = 8_192
-"""The most that ``num_lines`` shows."""
+"""The most tokens that ``num_lines`` shows."""
 
 MAX_SHOWN = 1_024
-"""Characters of a URL or a message in what the model is shown."""
+"""Characters of a URL or a message in the output."""
 
-_NOT_QUOTED = ":/?#[]@!$&'()*+,;="  # What has a meaning in a URL.
+_NOT_QUOTED = ":/?#[]@!$&'()*+,;="  # characters with a meaning in a URL
 
 READING_BACK = 4
-"""Lines that are shown before the passage to which a link leads."""
+"""Lines that are shown before a link's passage."""
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What was shown under a cursor.
+    """The lines shown for a cursor.
 
     Attributes:
         page: The page.
         first: The first display line that was shown.
-        end: The one behind the last.
+        end: The display line after the last one shown.
     """
 
     page: Page
@@ -65,9 +65,9 @@ class View:
 
 
 class Browser(Tool):
-    """Searches, opens and finds in the pages of a back end. One serves one conversation.
+    """Searches, opens and finds in the pages of a back end, for one conversation.
 
-    It reads no network and no disk: only its back end may.
+    It uses no network and no disk: only its back end may.
     """
 
     def __init__(
@@ -77,12 +77,12 @@ class Browser(Tool):
         *,
         view_tokens: int = VIEW_TOKENS,
     ) -> None:
-        """Start with nothing opened.
+        """Start without any open page.
 
         Args:
-            backend: Has the pages.
+            backend: The source of pages.
             tokenizer: Counts tokens. None: the package's own.
-            view_tokens: What is shown of a page at a time.
+            view_tokens: Tokens of a page to show at a time.
         """
         self._backend = backend
         self._tokenizer = tokenizer or load_tokenizer()
@@ -96,7 +96,7 @@ class Browser(Tool):
 
     @property
     def views(self) -> Sequence[View]:
-        """What was shown, by cursor."""
+        """The pages shown so far, by cursor."""
         return tuple(self._views)
 
     def reset(self) -> None:
@@ -164,7 +164,7 @@ class Browser(Tool):
         return self._show(find_in_page(pattern, page))
 
     def _page(self, cursor: int) -> Page:
-        """Return what a cursor stands for; -1 is the last one."""
+        """Return the page of a cursor; -1 is the last one."""
         if not self._views:
             raise ToolError("No pages to access!")
         try:
@@ -191,7 +191,7 @@ class Browser(Tool):
             ) from error
 
     def _show(self, page: Page, first: int = 0, num_lines: int = -1) -> str:
-        """Push a page, and return what is seen of it."""
+        """Add a page, and return its visible lines."""
         last = len(page.lines) - 1
         if first > last:
             raise ToolError(
@@ -213,8 +213,8 @@ class Browser(Tool):
         )
 
     def _fitting(self, lines: Sequence[str], first: int, end: int, tokens: int) -> int:
-        """Count the lines that fit; the one in which the tokens run out is among them."""
-        # Each line has a token at least: there is no need to look at all of a long page.
+        """Count the lines that fit, including the line in which the tokens run out."""
+        # Each line has at least one token, so later lines need no look.
         text = "\n".join(_numbered(lines, first, min(end, first + tokens + 1)))
         if len(text) <= tokens:
             return end - first
@@ -230,7 +230,7 @@ class Browser(Tool):
 
 
 def _in_a_frame(page: Page) -> Page:
-    """Give a page a title and a URL that are shown as one line each, and as no link."""
+    """Make a page's title and URL one line each, without anything like a link."""
     title, url = in_a_line(page.title), unquote(page.url)
     if in_a_line(url) == url:
         return page if title == page.title else replace(page, title=title)
@@ -238,13 +238,13 @@ def _in_a_frame(page: Page) -> Page:
 
 
 class _Arguments:
-    """What a call holds, checked as it is read."""
+    """The arguments of a call, checked when they are read."""
 
     def __init__(self, call: Message, function: str) -> None:
         """Read the call's JSON.
 
         Raises:
-            ToolError: It is none, or names an argument that there is not.
+            ToolError: It is not a JSON object, or names an unknown argument.
         """
         self._function = function
         text = call.text
@@ -258,7 +258,7 @@ class _Arguments:
             )
         known = _argument_names(function)
         for name in arguments:
-            # Models write it so too, and SimpleBrowserTool takes it.
+            # Models also write it this way, and SimpleBrowserTool accepts it.
             if name not in known and (function, name) != ("search", "top_n"):
                 raise ToolError(
                     f"There is no argument {_shortened(name, 40)!r}. The arguments of "
@@ -269,7 +269,7 @@ class _Arguments:
         }
 
     def text(self, name: str) -> str:
-        """Return an argument that must be there. A number counts as its digits."""
+        """Return a required argument. A number counts as its digits."""
         if name not in self._values:
             raise ToolError(
                 f"browser.{self._function} requires `{name}`, which is missing."
@@ -289,7 +289,7 @@ class _Arguments:
         return value
 
     def link(self) -> int | str:
-        """Return ``id``: a link's, or a URL."""
+        """Return ``id``: a link's id, or a URL."""
         value = self._values.get("id", -1)
         return _whole_characters(value) if isinstance(value, str) else self.number("id", -1)
 
@@ -307,7 +307,7 @@ def _argument_names(function: str) -> list[str]:
 
 
 def _type(value: object) -> str:
-    """Say what a JSON value is, in JSON's words."""
+    """Describe a JSON value, with JSON's terms."""
     if isinstance(value, str):
         return (
             f"the string {escaped(json.dumps(_shortened(value, 40), ensure_ascii=False))}"
@@ -328,5 +328,5 @@ def _shortened(text: str, length: int = MAX_SHOWN) -> str:
 
 
 def _whole_characters(text: str) -> str:
-    """Replace halves of characters, which JSON can spell and nobody can print."""
+    """Replace lone surrogates, which JSON can hold and UTF-8 cannot."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
