@@ -33,7 +33,7 @@ from gptoss_mlx.cli.output import print_line, say
 from gptoss_mlx.cli.progress import byte_progress
 from gptoss_mlx.config_json import read_config
 from gptoss_mlx.conversation.conversation import Conversation
-from gptoss_mlx.conversation.turn import ToolCall, ToolResult
+from gptoss_mlx.conversation.turn_events import ToolCall, ToolResult
 from gptoss_mlx.convert.verify import verify_checkpoint
 from gptoss_mlx.device import Machine
 from gptoss_mlx.errors import GptOssError, storage_errors

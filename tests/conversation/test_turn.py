@@ -10,14 +10,8 @@ import pytest
 from scripted import Scripted, call, turn, written
 
 from gptoss_mlx.conversation.opening import opening_messages
-from gptoss_mlx.conversation.turn import (
-    MAX_REFUSALS,
-    ToolCall,
-    ToolResult,
-    TurnEnd,
-    TurnEvent,
-    run_turn,
-)
+from gptoss_mlx.conversation.turn import MAX_REFUSALS, run_turn
+from gptoss_mlx.conversation.turn_events import ToolCall, ToolResult, TurnEnd, TurnEvent
 from gptoss_mlx.errors import ContextError, ToolError
 from gptoss_mlx.harmony.builtin_tools import BROWSER, PYTHON
 from gptoss_mlx.harmony.messages import Message, ToolDescription, ToolNamespace

@@ -22,8 +22,9 @@ from gptoss_mlx import load_model
 from gptoss_mlx.device_errors import device_errors
 from gptoss_mlx.errors import AnswerError, DeviceError
 from gptoss_mlx.generation import compute_thread
-from gptoss_mlx.generation.compute_thread import Lane, ThreadedGeneration
+from gptoss_mlx.generation.compute_thread import ThreadedGeneration
 from gptoss_mlx.generation.engine import generate
+from gptoss_mlx.generation.jobs import Lane
 from gptoss_mlx.generation.model_source import ModelSource
 from gptoss_mlx.generation.request import GeneratedToken, Generation, Request
 from gptoss_mlx.generation.sampling import Sampling
@@ -454,7 +455,8 @@ def test_seeded_draws_are_the_same_from_two_threads(count: int) -> None:
 
 WAITING_CALLER = """
 import time
-from gptoss_mlx.generation.compute_thread import Lane, ThreadedGeneration
+from gptoss_mlx.generation.compute_thread import ThreadedGeneration
+from gptoss_mlx.generation.jobs import Lane
 from gptoss_mlx.generation.request import Request
 
 class Slow:

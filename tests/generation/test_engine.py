@@ -10,11 +10,8 @@ import pytest
 
 from gptoss_mlx.errors import ContextError, DeviceError
 from gptoss_mlx.generation.engine import _Drawn, generate
-from gptoss_mlx.generation.prompt_cache import (
-    HiddenStates,
-    LanguageModel,
-    PromptCache,
-)
+from gptoss_mlx.generation.language_model import HiddenStates, LanguageModel
+from gptoss_mlx.generation.prompt_cache import PromptCache
 from gptoss_mlx.generation.request import GeneratedToken, Generation, Request
 from gptoss_mlx.generation.sampling import Sampling, make_logits_processors
 from gptoss_mlx.generation.stops import Stops
