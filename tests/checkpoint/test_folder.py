@@ -205,9 +205,7 @@ def test_rows_of_a_file_cut_short_since_it_was_opened(copy: Callable[[str], Path
     with pytest.raises(CorruptFileError) as caught:
         checkpoint.rows(BLOCKS, 1, 1)
 
-    assert str(caught.value) == (
-        f"{tensor.path}: must stay as it is while it is read but has changed."
-    )
+    assert str(caught.value) == (f"{tensor.path}: changed while it was read.")
 
 
 @pytest.mark.parametrize("layout", ["hf", "original", "split", "converted"])
@@ -237,7 +235,7 @@ def test_a_tensor_in_two_pieces_has_no_bytes_of_its_own(root: Path) -> None:
     """Gate and up must be interleaved first: a caller's mistake is named."""
     checkpoint = open_checkpoint(root / "split")
 
-    with pytest.raises(ValueError, match=r"\[chunks\] .*blocks must lie in one piece"):
+    with pytest.raises(ValueError, match=r"\[chunks\] .*blocks must be in one piece"):
         checkpoint.chunks(BLOCKS)
 
 
@@ -367,9 +365,7 @@ def test_a_file_cut_short_since_it_was_opened(copy: Callable[[str], Path]) -> No
     with pytest.raises(CorruptFileError) as caught:
         list(checkpoint.chunks(BLOCKS))
 
-    assert str(caught.value) == (
-        f"{tensor.path}: must stay as it is while it is read but has changed."
-    )
+    assert str(caught.value) == (f"{tensor.path}: changed while it was read.")
 
 
 # Tensors that are not what config.json implies.
@@ -424,7 +420,7 @@ def test_an_extra_tensor(layout: str, name: str, copy: Callable[[str], Path]) ->
     refused(
         folder,
         CheckpointError,
-        f"{folder / MODEL}: tensor {name!r} is none that config.json implies.",
+        f"{folder / MODEL}: tensor {name!r} is not implied by config.json.",
     )
 
 
@@ -434,7 +430,7 @@ def test_experts_both_split_and_not(copy: Callable[[str], Path], released: Tenso
     extra = {name: tensor for name, tensor in released.items() if ".experts." in name}
     edit(folder, lambda tensors: tensors.update(extra))
 
-    with pytest.raises(CheckpointError, match=r"experts\.\w+_proj\.weight' is none"):
+    with pytest.raises(CheckpointError, match=r"experts\.\w+_proj\.weight' is not implied"):
         open_checkpoint(folder)
 
 
@@ -754,7 +750,7 @@ def test_a_fine_tune_with_experts_in_bf16_is_told_what_it_is(
         open_checkpoint(place)
     name = spelling.format(0)
     assert str(caught.value) == (
-        f"{place}: experts must be MXFP4, as they are released, but {name!r} is BF16: "
-        "a fine-tune that was not packed again."
+        f"{place}: experts must be MXFP4, as released, but {name!r} is BF16: "
+        "the fine-tune was not packed again."
     )
     assert "Fetch" not in caught.value.hint

@@ -253,7 +253,7 @@ def test_links_into_a_cache_are_followed(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["missing", "a\0b", "a/\ud800"])
 def test_a_folder_that_is_not_there(name: str, tmp_path: Path) -> None:
     """Also one that could not be there."""
-    with pytest.raises(NoCheckpointError, match="must be a folder but is none"):
+    with pytest.raises(NoCheckpointError, match="is not a folder"):
         open_checkpoint(tmp_path / name)
 
 
@@ -261,7 +261,7 @@ def test_a_file_in_place_of_the_folder(folder: Path) -> None:
     """The folder is to be named, not the file in it."""
     path = folder / MODEL
 
-    refused(path, NoCheckpointError, f"{path} must be a folder but is none.")
+    refused(path, NoCheckpointError, f"{path} is not a folder.")
 
 
 def test_a_folder_without_weights(folder: Path) -> None:
@@ -298,9 +298,7 @@ def test_a_folder_still_being_written(config: bool, folder: Path) -> None:
     if not config:
         (partial / "config.json").unlink()
 
-    refused(
-        partial, UnfinishedError, f"{partial} is not finished: it must not be read yet."
-    )
+    refused(partial, UnfinishedError, f"{partial} is not finished yet.")
 
 
 def test_a_folder_still_being_written_under_another_name(
@@ -313,7 +311,7 @@ def test_a_folder_still_being_written_under_another_name(
     monkeypatch.chdir(partial)
 
     for name in (link, Path()):
-        refused(name, UnfinishedError, f"{name} is not finished: it must not be read yet.")
+        refused(name, UnfinishedError, f"{name} is not finished yet.")
 
 
 def test_another_model(folder: Path) -> None:
@@ -356,7 +354,7 @@ def test_a_pipe_or_folder_in_place_of_the_weights(make: Any, folder: Path) -> No
     path.unlink()
     make(path)
 
-    refused(folder, CorruptFileError, f"{path}: must be a file but is none.")
+    refused(folder, CorruptFileError, f"{path}: is not a file.")
 
 
 def test_a_link_to_weights_that_are_gone(folder: Path) -> None:
@@ -467,7 +465,7 @@ def test_an_index_that_is_no_json(folder: Path, content: str, reason: str) -> No
 
     error = refused(folder, ConfigError, f"{folder / INDEX}: {reason}")
 
-    assert error.hint == f"Fetch {INDEX} again from where the checkpoint came from."
+    assert error.hint == f"Download {INDEX} again from the checkpoint's source."
 
 
 @pytest.mark.parametrize("more", ["x", "\ud800", "x" * 1_000])
@@ -479,7 +477,7 @@ def test_an_index_with_a_tensor_that_is_in_no_file(folder: Path, more: str) -> N
     refused(
         folder,
         CheckpointError,
-        f"{folder / INDEX}: says that {shown} is in {MODEL!r} but it is in no file.",
+        f"{folder / INDEX}: lists {shown} in {MODEL!r} but it is in no file.",
     )
 
 
@@ -493,7 +491,7 @@ def test_an_index_with_a_tensor_in_the_wrong_file(folder: Path) -> None:
     refused(
         folder,
         CheckpointError,
-        f"{folder / INDEX}: says that '{HEAD}' is in '{MODEL}' "
+        f"{folder / INDEX}: lists '{HEAD}' in '{MODEL}' "
         "but it is in 'model-1.safetensors'.",
     )
 
@@ -523,7 +521,7 @@ def test_a_tensor_in_two_files(folder: Path, index: bool) -> None:
         folder,
         CheckpointError,
         f"{folder / MODEL}: tensor '{NORM}' must be in one file "
-        "but is in model-2.safetensors too.",
+        "but is also in model-2.safetensors.",
     )
 
 
@@ -548,5 +546,5 @@ def test_an_index_of_many_names(folder: Path) -> None:
     refused(
         folder,
         CheckpointError,
-        f"{folder / INDEX}: says that 'x0' is in {MODEL!r} but it is in no file.",
+        f"{folder / INDEX}: lists 'x0' in {MODEL!r} but it is in no file.",
     )

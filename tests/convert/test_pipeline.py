@@ -261,7 +261,7 @@ def test_what_another_conversion_left_is_started_anew(
     notices: list[str] = []
     convert(source, folder, notice=notices.append)
 
-    assert notices == [f"Starting anew: {partial} is of another source, recipe or version."]
+    assert notices == [f"Starting over: {partial} has another source, recipe or version."]
     assert digests(folder) == digests(q8)
 
 
@@ -281,7 +281,7 @@ def test_a_source_that_changed_in_between_is_started_anew(
     convert(changing, folder, recipe="q8", notice=notices.append)
     ours = open_checkpoint(folder)
 
-    assert notices[0].startswith("Starting anew: ")
+    assert notices[0].startswith("Starting over: ")
     assert mx.array_equal(
         ours.array("model.embed_tokens.weight"), ours.array("lm_head.weight")
     ).item()
@@ -313,7 +313,7 @@ def test_a_destination_that_exists(source: Path, tmp_path: Path) -> None:
 def test_a_destination_in_the_source(source: Path, inside: str) -> None:
     """The source's folder is not written to."""
     before = digests(source)
-    with pytest.raises(ConvertError, match="must lie outside"):
+    with pytest.raises(ConvertError, match="must be outside"):
         convert(source, source / inside)
 
     assert digests(source) == before
@@ -337,7 +337,7 @@ def test_an_mlx_folder_is_not_converted(
     with pytest.raises(ConvertError, match="but is an MLX folder") as caught:
         convert(folder, tmp_path / "out")
 
-    assert caught.value.hint == f"Run it as it is: gptoss-mlx chat {folder}"
+    assert caught.value.hint == f"It can be used directly: gptoss-mlx chat {folder}"
     assert not list(tmp_path.glob("out*"))
 
 
@@ -447,6 +447,6 @@ def test_a_file_that_comes_to_be_while_it_is_converted(
     def progress(done: int, total: int) -> None:
         (released / "chat_template.jinja").touch()
 
-    with pytest.raises(ConvertError, match=r"chat_template\.jinja must stay as it is"):
+    with pytest.raises(ConvertError, match=r"chat_template\.jinja changed while it was"):
         convert(released, tmp_path / "out", progress=progress)
     assert not any(tmp_path.glob("out*"))
