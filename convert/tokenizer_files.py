@@ -150,7 +150,7 @@ def _merges(ranks: dict[bytes, int]) -> Iterator[tuple[int, int]]:
 
 
 def _byte_letters() -> list[str]:
-    """Return GPT-2's letter for each byte.
+    """Return the printable character that stands for each byte, as in GPT-2's files.
 
     Source: bytes_to_unicode in https://github.com/openai/gpt-2/blob/master/src/encoder.py
     """

@@ -31,7 +31,7 @@ def open_closed_streams() -> None:
     """Open closed standard streams as the null device; no file may get their numbers."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, PTH123 - for good
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, PTH123 - stays open
 
 
 def print_in_any_encoding() -> None:

@@ -87,7 +87,7 @@ def advice(machine: Machine, wheels: Mapping[str, str], mac: Mac | None) -> tupl
         wheel = re.search(r"macosx_(\d+)", wheels.get("mlx-metal", ""))
         if machine.macos[:2] in WRONG_WITH_MLX:
             found.append(
-                "update to macOS 26.2: MLX computes wrong results on this chip before it"
+                "update to macOS 26.2: with older ones MLX's results are wrong on this chip"
             )
         elif wheel is not None and int(wheel[1]) < 26:
             found.append(

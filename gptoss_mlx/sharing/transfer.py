@@ -24,7 +24,7 @@ Progress = Callable[[int, int], None]
 
 CONNECTIONS = 4
 ATTEMPTS = 5
-"""Tries that bring fewer than ``WORTH_BYTES`` before the download ends."""
+"""Tries in a row, each with fewer than ``WORTH_BYTES``, before the download ends."""
 WORTH_BYTES = 1 << 20
 FIRST_PAUSE_S = 1.0
 NEWS_S = 0.1
