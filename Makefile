@@ -7,11 +7,11 @@
 # More arguments for the program: make chat ARGS="--help", make test ARGS="-k rope".
 ARGS =
 
-help: ## List what make can do.
+help: ## List the targets.
 	@sed -n 's/^\([a-z]*\): ## /\1: /p' Makefile | \
 		awk -F ': ' '{ printf "make %-8s %s\n", $$1, $$2 }'
 
-chat: ## Chat with a model; set up .venv first if need be.
+chat: ## Chat with a model; set up .venv first if needed.
 	@sh .ci/setup
 	@exec .venv/bin/gptoss-mlx chat $(ARGS)
 
@@ -61,11 +61,11 @@ parity: ## Compare logits with OpenAI's reference and transformers (fetches torc
 		gpt-oss==0.0.9 >&2
 	@MLX_ENABLE_TF32=0 .venv-parity/bin/python tests/parity/live.py $(ARGS)
 
-golden: ## Make the golden logits of the tests anew (after make parity).
+golden: ## Make the golden logits of the tests again (after make parity).
 	@.venv-parity/bin/python tests/parity/make_golden.py
 	@.venv-parity/bin/python tests/parity/make_demo_golden.py
 
-clean: ## Remove everything that make has made.
+clean: ## Remove all files that make has created.
 	@rm -rf .venv .venv-floors .venv-parity build dist *.egg-info
 	@rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find gptoss_mlx convert tests examples -name __pycache__ -prune -exec rm -rf {} +

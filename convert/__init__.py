@@ -1,1 +1,1 @@
-"""Convert released gpt-oss checkpoints. Imported as ``gptoss_mlx.convert``."""
+"""Converts released gpt-oss checkpoints. Imported as ``gptoss_mlx.convert``."""

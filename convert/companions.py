@@ -35,7 +35,7 @@ COPIED = (
     "USAGE_POLICY",
 )
 
-# The released tokenizer.json has 28 MB, the others 16 kB at most.
+# The released tokenizer.json takes 28 MB, the others at most 16 kB.
 MAX_TOKENIZER_BYTES = 64 << 20
 MAX_COMPANION_BYTES = 1 << 20
 
@@ -88,7 +88,7 @@ gptoss-mlx verify PATH/TO/THIS/FOLDER
 ```
 """
 
-# mlx-lm takes the tokenizer and the chat template from the folder.
+# mlx-lm reads the tokenizer and the chat template from the folder.
 MLX_LM = """
 With mlx-lm 0.32 or newer:
 
@@ -106,17 +106,17 @@ def companion_files(
 ) -> dict[str, bytes]:
     """Collect the small files of the output, by name.
 
-    Those the source has are copied; ``original/`` is released without, and takes them
-    from the folder around it. A tokenizer that is nowhere is made as it was released, if
-    the vocabulary is gpt-oss's.
+    The source's files are copied; ``original/`` is released without them, and uses those
+    of the folder around it. A missing tokenizer is made as released, if the vocabulary is
+    gpt-oss's.
 
     Args:
-        notice: Told in a sentence where the source's tokenizer is not the released one.
+        notice: Called with a sentence if the source's tokenizer is not the released one.
 
     Raises:
-        ConvertError: A file is a link to what is no part of the source.
+        ConvertError: A file is a link to a file outside the source.
         DataError: The vocabulary in the package is missing or was changed.
-        WrongFileError: A file is none, too large, or a pointer of Git LFS.
+        WrongFileError: A file is not a file, too large, or a Git LFS pointer.
         StorageError: A file cannot be read.
     """
     files = {
@@ -135,7 +135,7 @@ def companion_files(
     if "tokenizer.json" in files:
         if hashlib.sha256(files["tokenizer.json"]).hexdigest() != TOKENIZER_JSON_SHA256:
             path = _find(checkpoint, "tokenizer.json")
-            notice(f"{path} is not the one released with gpt-oss. It is kept as it is.")
+            notice(f"{path} differs from gpt-oss's released file. It is copied.")
     elif checkpoint.config.vocab_size == VOCAB_SIZE:
         files["tokenizer.json"] = tokenizer_json()
         files.setdefault("tokenizer_config.json", tokenizer_config())
@@ -147,7 +147,7 @@ def companion_files(
 
 
 def _find(checkpoint: Checkpoint, name: str) -> Path | None:
-    """Find a file of the source. Whether it is one at all is for the reader to say."""
+    """Find a file of the source. The reader checks whether it is a regular file."""
     if checkpoint.only is not None and name not in checkpoint.only:
         return None
     folder = checkpoint.folder
@@ -156,7 +156,7 @@ def _find(checkpoint: Checkpoint, name: str) -> Path | None:
 
 
 def _check_inside(folder: Path, path: Path) -> None:
-    """Refuse a link that would bring a file of the user's own into the output.
+    """Refuse a link that would copy a file from outside the source to the output.
 
     The Hub's cache has links from ``models--NAME/snapshots/REVISION`` to its ``blobs``.
     """
@@ -167,8 +167,8 @@ def _check_inside(folder: Path, path: Path) -> None:
     real = Path(os.path.realpath(path))
     if not any(place in real.parents for place in allowed):
         raise ConvertError(
-            f"{path} must lie in the source but is a link to {real}.",
-            hint=f"Put the file itself in the place of the link: {path}",
+            f"{path} must be in the source but is a link to {real}.",
+            hint=f"Replace the link by the file itself: {path}",
         )
 
 

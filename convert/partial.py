@@ -1,7 +1,7 @@
-"""The folder a conversion writes to until it is whole: ``DST.partial``.
+"""The folder of an unfinished conversion: ``DST.partial``.
 
-It has a lock, so that two conversions do not write it at once, and a journal of the
-files that are whole, so that the next run does not write them again.
+A lock keeps two conversions from writing it at once, and a journal lists the complete
+files, which the next run does not write again.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LOCK = ".lock"
 JOURNAL = ".journal.json"
 DRAFT = ".journal.new"
 
-# How network disks without locks refuse one.
+# The errors of network disks without locks.
 _NO_LOCKS = (
     errno.ENOTSUP,
     errno.EOPNOTSUPP,
@@ -45,18 +45,18 @@ _NO_LOCKS = (
 
 
 def partial_of(destination: Path) -> Path:
-    """Return the folder that is ``destination`` until it is whole."""
+    """Return the folder in which ``destination`` is written."""
     return destination.with_name(f"{destination.name}.partial")
 
 
 @contextmanager
 def claim_partial(destination: Path) -> Iterator[Path]:
-    """Create ``destination``'s partial folder, or take over what an earlier run left.
+    """Create ``destination``'s partial folder, or continue an earlier run's.
 
-    No other process gets it until the context ends, but on a disk without locks.
+    Until the context ends it is locked, except on a disk without locks.
 
     Raises:
-        ConvertError: Another process is writing it, or it is somebody else's folder.
+        ConvertError: Another process is writing it, or it is not a conversion's folder.
         DestinationExistsError: Another process has just finished ``destination``.
         StorageError: The folder cannot be made.
     """
@@ -65,7 +65,7 @@ def claim_partial(destination: Path) -> Iterator[Path]:
         descriptor = _lock(partial)
     try:
         with storage_errors(partial):
-            # A disk may fill up before there is more of a journal than its draft.
+            # The disk may have filled up before more than the journal's draft was written.
             found = {path.name for path in partial.iterdir()} - {LOCK, DRAFT}
             if os.path.lexists(destination):
                 if not found:
@@ -74,8 +74,8 @@ def claim_partial(destination: Path) -> Iterator[Path]:
         if found and JOURNAL not in found:
             (partial / LOCK).unlink()
             raise ConvertError(
-                f"{partial} must be what an earlier conversion left, but has no journal.",
-                hint="Move that folder away, or name another destination.",
+                f"{partial} is not from an earlier conversion: it has no journal.",
+                hint="Move that folder away, or choose another destination.",
             )
         yield partial
     finally:
@@ -83,18 +83,18 @@ def claim_partial(destination: Path) -> Iterator[Path]:
 
 
 def finish_partial(partial: Path, destination: Path) -> None:
-    """Turn a claimed folder that is whole into ``destination``.
+    """Rename a complete folder to ``destination``.
 
     Raises:
-        DestinationExistsError: Something has come to be there in the meantime.
-        StorageError: The disk refuses.
+        DestinationExistsError: The destination was created in the meantime.
+        StorageError: The system refuses.
     """
     with storage_errors(destination):
         sync_folder(partial)
         if os.path.lexists(destination):
             raise DestinationExistsError(f"{destination} already exists.")
         partial.rename(destination)
-        # Kept until here: without them, nobody could take over after a crash.
+        # Removed last: without the journal no run could continue after a crash.
         (destination / JOURNAL).unlink()
         (destination / LOCK).unlink()
         sync_folder(destination.parent)
@@ -107,7 +107,7 @@ def _lock(partial: Path) -> int:
             descriptor = os.open(
                 partial / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644
             )
-        except FileNotFoundError:  # finished and renamed this very moment
+        except FileNotFoundError:  # another process has just finished and renamed it
             continue
         try:
             _flock(descriptor)
@@ -117,7 +117,7 @@ def _lock(partial: Path) -> int:
             os.close(descriptor)
             raise ConvertError(
                 f"{partial} is being written by another process.",
-                hint="Wait until that one is done, or name another destination.",
+                hint="Wait until it is done, or choose another destination.",
             ) from error
         except FileNotFoundError:
             pass
@@ -136,7 +136,7 @@ def _flock(descriptor: int) -> None:
 
 
 class Journal:
-    """The files of a partial folder that are whole."""
+    """The complete files of a partial folder."""
 
     def __init__(
         self,
@@ -145,16 +145,16 @@ class Journal:
         tensors: Mapping[str, Collection[str]],
         notice: Callable[[str], None],
     ) -> None:
-        """Read what an earlier run has left, and remove what this one cannot use.
+        """Read an earlier run's journal, and remove files that this run cannot use.
 
         Args:
             partial: A claimed folder.
-            key: JSON that is the same for a run that would write the same files.
-            tensors: Names of those in each file that this run would write.
-            notice: Told in a sentence what becomes of an earlier run's files.
+            key: JSON that is equal for runs that write the same files.
+            tensors: Names of each file's tensors in this run.
+            notice: Called with a sentence about the earlier run's files.
 
         Raises:
-            StorageError: The disk refuses.
+            StorageError: The system refuses.
         """
         self._path = partial / JOURNAL
         self._key = json.loads(json.dumps(key))
@@ -168,7 +168,7 @@ class Journal:
             if self.files:
                 notice(f"Continuing. Files already written: {len(self.files)}.")
             elif before["key"] != self._key:
-                notice(f"Starting anew: {partial} is of another source, recipe or version.")
+                notice(f"Starting over: {partial} has another source, recipe or version.")
         with storage_errors(partial):
             for path in partial.iterdir():
                 if path.name not in {LOCK, JOURNAL, *self.files}:
@@ -177,16 +177,16 @@ class Journal:
         self._write()
 
     def record(self, file: str, written: WrittenFile) -> None:
-        """Note that ``file`` is whole.
+        """Record that ``file`` is complete.
 
         Raises:
-            StorageError: The disk refuses.
+            StorageError: The system refuses.
         """
         self.files[file] = written
         self._write()
 
     def _keep(self, files: Mapping[str, Any]) -> None:
-        """Note the files that are there as the earlier run has written them."""
+        """Keep the entries of files that are unchanged since the earlier run."""
         for file, tensors in self._tensors.items():
             written, path = _written(files.get(file)), self._path.with_name(file)
             if written is None or written.tensors.keys() != set(tensors):
@@ -197,7 +197,7 @@ class Journal:
                     self.files[file] = written
 
     def _read(self) -> dict[str, Any] | None:
-        """Return what an earlier run has noted; nothing is kept of what it cannot be."""
+        """Return the earlier run's entries; invalid ones are dropped."""
         with storage_errors(self._path):
             if not os.path.lexists(self._path):
                 return None
@@ -218,7 +218,7 @@ class Journal:
 
 
 def _written(entry: Any) -> WrittenFile | None:
-    """Read an entry of a journal; None if none was written so."""
+    """Read an entry of a journal; None if it is invalid."""
     try:
         written = WrittenFile(**entry)
         texts = (written.sha256, *written.tensors, *written.tensors.values())

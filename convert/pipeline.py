@@ -1,8 +1,8 @@
-"""Reads a released checkpoint and writes the folder that gptoss-mlx and mlx-lm run.
+"""Converts a released checkpoint to a folder for gptoss-mlx and mlx-lm.
 
-Memory holds one piece of one tensor (16 MiB), the small files (28 MB, and 150 MB while a
-tokenizer.json is made) and, where a recipe quantizes, the scales of the file being
-written (under 100 MB for gpt-oss-120b).
+It uses memory for one chunk of one tensor (16 MiB), the small files (28 MB, and 150 MB
+while a tokenizer.json is made) and, if a recipe quantizes, the scales of the current file
+(under 100 MB for gpt-oss-120b).
 """
 
 from __future__ import annotations
@@ -46,18 +46,18 @@ from .writer import WrittenFile, write_file, write_shard
 
 __all__ = ["Conversion", "convert_checkpoint"]
 
-# What the small files may take.
+# An upper bound for the small files.
 ROOM_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """What a conversion has made.
+    """The result of a conversion.
 
     Attributes:
-        folder: Where it is.
-        nbytes: Bytes of the tensors in it.
-        resumed_bytes: Of these, what an earlier run had written.
+        folder: The converted folder.
+        nbytes: Bytes of its tensors.
+        resumed_bytes: Bytes of these that an earlier run had written.
     """
 
     folder: Path
@@ -77,32 +77,32 @@ def convert_checkpoint(
 ) -> Conversion:
     """Convert the released checkpoint ``source`` to a folder ``destination``.
 
-    It is written as ``DESTINATION.partial``, which nothing reads as a model, and
-    renamed when it is whole. After an interruption the same call goes on with the
-    file it was at.
+    It is written as ``DESTINATION.partial``, which nothing loads as a model, and
+    renamed when it is complete. After an interruption the same call continues with
+    the next file.
 
     Args:
-        source: In Hugging Face's layout or OpenAI's.
-        destination: Must not exist. None: its place in the store.
+        source: A checkpoint in Hugging Face's layout or OpenAI's.
+        destination: Must not exist. None: its folder in the store.
         recipe: ``exact`` or ``q8``.
-        only: The names of the files of ``source`` that are read; what else lies there
-            makes no difference. None: all that a checkpoint has.
-        progress: Called with the tensors' bytes done and those in all.
-        notice: Told in a sentence what becomes of an earlier run's files, of a tokenizer
-            that is not the released one, and of backups.
-        shard_bytes: Most bytes of tensors in a file.
+        only: The names of the files of ``source`` that may be read; others are
+            ignored. None: all files of a checkpoint.
+        progress: Called with (bytes of tensors done, bytes in total).
+        notice: Called with a sentence about an earlier run's files, a tokenizer
+            that is not the released one, or backups.
+        shard_bytes: The most bytes of tensors per file.
 
     Raises:
-        ConvertError: There is no such recipe, ``source`` is converted already, or
-            ``destination`` lies in it or is being written, or ``source`` has changed
-            meanwhile.
+        ConvertError: ``recipe`` is unknown, ``source`` is converted already, or
+            ``destination`` is inside it or is being written, or ``source`` has changed
+            in the meantime.
         DestinationExistsError: ``destination`` exists.
         CheckpointError: ``source`` cannot be used; see ``open_checkpoint``.
-        ConfigError: Its config.json cannot.
+        ConfigError: Its config.json is wrong.
         DataError: The vocabulary in the package is missing or was changed.
         NoSpaceError: The disk is full, or would be.
         NoPermissionError: Reading or writing is forbidden.
-        StorageError: The disk refuses for another reason.
+        StorageError: The system refuses for another reason.
     """
     chosen = find_recipe(recipe)
     check_folder(source)
@@ -111,7 +111,7 @@ def convert_checkpoint(
     if checkpoint.layout is Layout.MLX:
         raise ConvertError(
             f"{source} must be a released checkpoint but is an MLX folder.",
-            hint=f"Run it as it is: gptoss-mlx chat {shlex.quote(str(source))}",
+            hint=f"It can be used directly: gptoss-mlx chat {shlex.quote(str(source))}",
         )
     provenance = provenance_of(checkpoint)
     if destination is None:
@@ -134,7 +134,7 @@ def convert_checkpoint(
     with claim_partial(destination) as partial:
         folder = destination.parent
         if folder == models_folder() and exclude_from_backups(folder):
-            say(f"Time Machine leaves out {folder}: what is in it can be made again.")
+            say(f"Time Machine excludes {folder}: models can be converted again.")
         names = {shard.file: {t.name for t in shard.tensors} for shard in shards}
         journal = Journal(partial, key, names, say)
         done = sum(shard.nbytes for shard in shards if shard.file in journal.files)
@@ -159,7 +159,7 @@ def convert_checkpoint(
         try:
             files_before.check_unchanged()
         except ConvertError:
-            # What was written is of two sources.
+            # The files written so far mix two sources.
             shutil.rmtree(partial, ignore_errors=True)
             raise
         config = _json(config_keys(checkpoint, tensors))
@@ -175,14 +175,14 @@ def convert_checkpoint(
             _tensor_entries(shards, files),
         )
         write_file(partial / MANIFEST, manifest.encode())
-        # Without it, no program takes the folder for a model.
+        # Without config.json no program takes the folder for a model.
         write_file(partial / "config.json", config)
         finish_partial(partial, destination)
     return Conversion(destination, total, resumed)
 
 
 class _Pieces:
-    """Gives the bytes of a file's tensors, in the order they are written."""
+    """Yields the bytes of a file's tensors, in the order of writing."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._checkpoint = checkpoint
@@ -206,23 +206,23 @@ class _Pieces:
 
 def _check_destination(source: Path, destination: Path) -> None:
     with storage_errors(destination):
-        # Path.resolve raises at a circle of links.
+        # Path.resolve raises an error for a loop of links.
         place, origin = (Path(os.path.realpath(p)) for p in (destination, source))
         if place == origin or origin in place.parents:
             raise ConvertError(
-                f"The destination must lie outside {source} but is {destination}.",
-                hint="Name another destination.",
+                f"The destination must be outside {source} but is {destination}.",
+                hint="Choose another destination.",
             )
         if destination.name.endswith(".partial"):
             raise ConvertError(
-                f"The destination must not end in .partial, which marks what is "
-                f"unfinished, but is {destination}.",
-                hint="Name another destination.",
+                f"The destination must not end in .partial, which marks unfinished "
+                f"folders, but is {destination}.",
+                hint="Choose another destination.",
             )
         if os.path.lexists(destination) or os.path.lexists(place):
             raise DestinationExistsError(
                 f"The destination must not exist, but {destination} does.",
-                hint=f"Name another destination, or remove it first: {destination}",
+                hint=f"Choose another destination, or remove it first: {destination}",
             )
 
 

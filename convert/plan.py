@@ -1,4 +1,4 @@
-"""What a conversion writes: every tensor, the files they go into, and config.json.
+"""Plans the output of a conversion: its tensors, their files, and config.json.
 
 Source: https://github.com/ml-explore/mlx-lm/blob/main/mlx_lm/models/gpt_oss.py
 (``sanitize``) for the module paths that the quantization dictionary uses.
@@ -29,7 +29,7 @@ __all__ = [
     "plan_tensors",
 ]
 
-# 5 GB, and a MiB of it for the header.
+# 5 GB, with one MiB for the header.
 SHARD_BYTES = 5_000_000_000 - (1 << 20)
 
 EXPERTS = Quantization(32, 4, "mxfp4")
@@ -40,9 +40,9 @@ class OutputTensor:
     """One tensor of the output.
 
     Attributes:
-        dtype: As safetensors spells it.
-        source: Name of the tensor it is made from, in Hugging Face's release.
-        packing: How it is quantized; None if it is the source's bytes.
+        dtype: The dtype in safetensors' spelling.
+        source: Name of its source tensor in Hugging Face's release.
+        packing: How it is quantized; None if the source's bytes are kept.
     """
 
     name: str
@@ -92,12 +92,11 @@ def plan_tensors(checkpoint: Checkpoint, recipe: Recipe) -> list[OutputTensor]:
 def plan_shards(
     tensors: Sequence[OutputTensor], *, shard_bytes: int = SHARD_BYTES
 ) -> list[Shard]:
-    """Fill files with whole modules, in order.
+    """Distribute whole modules to files, in order.
 
     Args:
-        tensors: Those of one module in a row.
-        shard_bytes: Most bytes of tensors in a file. A module with more has a file of
-            its own.
+        tensors: All tensors; those of one module in a row.
+        shard_bytes: The most bytes of tensors per file. A larger module has a file of
     """
     files: list[list[OutputTensor]] = [[]]
     filled = 0
@@ -121,14 +120,14 @@ def plan_shards(
 def config_keys(checkpoint: Checkpoint, tensors: Sequence[OutputTensor]) -> dict[str, Any]:
     """Return the output's config.json: the source's keys, with MLX's quantization.
 
-    The dictionary has an entry for every module, under the paths that mlx-lm has after
-    splitting gate and up.
+    The dictionary has an entry for every module, under mlx-lm's paths after splitting gate
+    and up.
     """
     if checkpoint.layout is Layout.OPENAI:
         keys = hugging_face_keys(checkpoint.config)
     else:
         keys = dict(checkpoint.config_keys)
-    # Says MXFP4 in transformers' way, which would be read before ours.
+    # It describes MXFP4 for transformers, and would be read before ours.
     keys.pop("quantization_config", None)
     table: dict[str, Any] = asdict(EXPERTS)
     for tensor in tensors:
@@ -162,7 +161,7 @@ def _quantized(
 
 
 def _place(name: str) -> int:
-    """Order the parts of the model as a token meets them."""
+    """Order the parts of the model as in a forward pass."""
     if name.startswith("model.layers."):
         return int(name.split(".")[2])
     return {"model.embed_tokens": -1, "model.norm": 1 << 20}.get(_module(name), 1 << 21)
@@ -177,7 +176,7 @@ def _module(name: str) -> str:
 def _file_order(tensor: OutputTensor) -> tuple[int, bool, str]:
     """Larger dtypes first, so that every tensor is aligned to its dtype.
 
-    Packed weights before scales: quantizing gives both at once, and the larger one is
-    written as it comes.
+    Packed weights before scales: quantizing makes both at once, and the larger one is
+    written immediately.
     """
     return -DTYPE_BYTES[tensor.dtype], tensor.dtype != "U32", tensor.name

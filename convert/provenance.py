@@ -1,4 +1,4 @@
-"""Where a checkpoint comes from, as far as its folder tells."""
+"""Detects where a checkpoint comes from, and whether its files change."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _REVISION = re.compile(r"[0-9a-f]{40}")
 
 
 def provenance_of(checkpoint: Checkpoint) -> Provenance:
-    """Tell where ``checkpoint`` comes from by how huggingface_hub lays folders out.
+    """Detect the origin of ``checkpoint`` from the layout of huggingface_hub's folders.
 
-    Its cache has ``models--OWNER--NAME/snapshots/REVISION``; a folder it downloads to
+    Its cache has ``models--OWNER--NAME/snapshots/REVISION``; a download folder
     keeps the revision in ``.cache/huggingface``.
 
     Raises:
@@ -52,15 +52,15 @@ def provenance_of(checkpoint: Checkpoint) -> Provenance:
 
 
 class SourceFiles:
-    """The files that a conversion reads, to see at its end that none has changed."""
+    """The files that a conversion reads, to check at its end that none has changed."""
 
     def __init__(self, folder: Path, names: Iterable[str]) -> None:
-        """Note which files are there now, before any is read.
+        """Record the files' identities before any is read.
 
         Args:
-            folder: The checkpoint's.
-            names: The small files to look at beside the checkpoint's own. Those of
-                ``original/`` may lie in the folder around it.
+            folder: The checkpoint's folder.
+            names: The small files to record besides the checkpoint's own. Those of
+                ``original/`` may be in the folder around it.
 
         Raises:
             StorageError: The folder cannot be read.
@@ -70,8 +70,8 @@ class SourceFiles:
         self._before = self._look()
 
     def identity(self, checkpoint: Checkpoint) -> dict[str, Any]:
-        """Describe what ``checkpoint`` reads, so that a change of any of it shows."""
-        # Not the device, whose number changes when a disk is connected again.
+        """Describe the files of ``checkpoint``, so that any change can be detected."""
+        # Without the device, whose number changes when a disk is reconnected.
         keys = json.dumps(checkpoint.config_keys, sort_keys=True)
         return {
             "config": hashlib.sha256(keys.encode()).hexdigest(),
@@ -83,7 +83,7 @@ class SourceFiles:
         }
 
     def check_unchanged(self) -> None:
-        """Compare the files with what they were.
+        """Compare the files with their recorded identities.
 
         Raises:
             ConvertError: One was changed, replaced, removed or added.
@@ -93,7 +93,7 @@ class SourceFiles:
         for path in sorted(self._before.keys() | now.keys()):
             if self._before.get(path) != now.get(path):
                 raise ConvertError(
-                    f"{path} must stay as it is while it is converted but has changed.",
+                    f"{path} changed while it was converted.",
                     hint="Run the same command again, once nothing writes to the source.",
                 )
 

@@ -1,4 +1,4 @@
-"""Quantize a tensor a block of rows at a time.
+"""Quantizes a tensor, a block of rows at a time.
 
 Source: ``mx.quantize``,
 https://ml-explore.github.io/mlx/build/html/python/_autosummary/mlx.core.quantize.html
@@ -44,10 +44,10 @@ def rows_of_piece(checkpoint: Checkpoint, name: str) -> int:
 def quantize_rows(
     checkpoint: Checkpoint, name: str, packing: Quantization
 ) -> Iterator[QuantizedRows]:
-    """Quantize the tensor ``name``; memory holds one block of rows.
+    """Quantize the tensor ``name``, with one block of rows in memory.
 
-    Always on the CPU: a GPU divides with other last bits, and the same source must give
-    the same bytes on every machine.
+    It always runs on the CPU: a GPU's division differs in the last bits, and the same
+    source must give the same bytes on every machine.
     """
     rows, columns = checkpoint.views[name].shape
     stored, dtype = _DTYPES[checkpoint.dtype(name)]

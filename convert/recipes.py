@@ -1,6 +1,6 @@
-"""Recipes: which modules are quantized, to how many bits.
+"""Recipes: which modules are quantized, and to how many bits.
 
-A recipe says nothing of the experts, which stay the released MXFP4 bytes, nor of the
+A recipe never covers the experts, which keep the released MXFP4 bytes, nor the
 router, norms, sinks and biases, which stay as released.
 """
 
@@ -14,16 +14,16 @@ from gptoss_mlx.errors import ConvertError
 
 __all__ = ["DEFAULT_RECIPE", "RECIPES", "Recipe", "find_recipe"]
 
-# In order of preference: the larger the group, the fewer the scales.
+# In order of preference: larger groups have fewer scales.
 GROUP_SIZES = (64, 32)
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How many bits a weight gets, by the last name of its module's path.
+    """The bits of a weight, by the last name of its module's path.
 
     Attributes:
-        bits: Affine bits a value; a module that is not named stays as released.
+        bits: Affine bits per value; modules that are not listed stay as released.
     """
 
     name: str
@@ -31,11 +31,11 @@ class Recipe:
     bits: Mapping[str, int]
 
     def packing(self, module: str, columns: int) -> Quantization | None:
-        """Say how ``module`` is quantized; None leaves it as released.
+        """Return how ``module`` is quantized; None leaves it as released.
 
         Args:
             module: Path, e.g. ``model.layers.0.self_attn.q_proj``.
-            columns: Of its weight. MLX quantizes whole groups only: where neither group
+            columns: Columns of its weight. MLX quantizes only whole groups: if no group
                 size divides them, the weight stays as released.
         """
         bits = self.bits.get(module.rpartition(".")[2])
@@ -66,10 +66,10 @@ DEFAULT_RECIPE = "q8"
 
 
 def find_recipe(name: str) -> Recipe:
-    """Return the recipe of that name.
+    """Return the recipe with this name.
 
     Raises:
-        ConvertError: There is none.
+        ConvertError: The name is unknown.
     """
     if name not in RECIPES:
         raise ConvertError(f"A recipe must be one of {', '.join(RECIPES)} but is {name!r}.")

@@ -1,7 +1,7 @@
-"""The tokenizer files of the release, made from the vocabulary in the package.
+"""Makes the release's tokenizer files from the vocabulary in the package.
 
-OpenAI's ``original/`` comes without them, and transformers and mlx-lm need them. What is
-written is the released file byte for byte, as the tokenizers library saves it.
+OpenAI's ``original/`` lacks them, and transformers and mlx-lm need them. The
+result is the released file byte for byte, in the tokenizers library's format.
 
 Source: TikTokenConverter in
 https://github.com/huggingface/transformers/blob/main/src/transformers/convert_slow_tokenizer.py
@@ -26,7 +26,7 @@ __all__ = [
 TOKENIZER_JSON_SHA256 = "0614fe83cadab421296e664e1f48f4261fa8fef6e03e63bb75c20f38e37d07d3"
 """Of the released tokenizer.json, 27,868,174 bytes."""
 
-# The release stops at <|endofprompt|>; the rows behind it are padding.
+# The release stops at <|endofprompt|>; later rows are padding.
 ADDED_TOKENS = [(token, text) for text, token in SPECIAL_TOKENS.items() if token <= 200_018]
 FLAGS = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
 NAMED = {
@@ -90,7 +90,7 @@ def special_tokens_map() -> bytes:
 
 
 def _frame() -> str:
-    """Everything but the vocabulary and the merges, where "@" stands."""
+    """The file without the vocabulary and the merges, whose places are "@"."""
     byte_level = {"type": "ByteLevel", "add_prefix_space": True}
     value = {
         "version": "1.0",
@@ -150,7 +150,7 @@ def _merges(ranks: dict[bytes, int]) -> Iterator[tuple[int, int]]:
 
 
 def _byte_letters() -> list[str]:
-    """Return the letter that stands for each byte, as GPT-2 has them.
+    """Return the printable character that stands for each byte, as in GPT-2's files.
 
     Source: bytes_to_unicode in https://github.com/openai/gpt-2/blob/master/src/encoder.py
     """

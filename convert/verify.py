@@ -1,4 +1,4 @@
-"""Prove that a converted folder is what its manifest, and its source, says."""
+"""Checks a converted folder against its manifest, and against its source."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ __all__ = ["VerifyReport", "verify_checkpoint"]
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """What was found to be right.
+    """The results of a verification.
 
     Attributes:
-        files: Files whose sha256 is the manifest's.
-        tensors: Tensors whose sha256, dtype and shape are the manifest's.
+        files: Files whose sha256 matches the manifest.
+        tensors: Tensors whose sha256, dtype and shape match the manifest.
         nbytes: Bytes of these files.
-        identical: Tensors with the source's bytes; None if no source was named.
-        requantized: Tensors that quantizing the source's gives again; None likewise.
+        identical: Tensors with the source's bytes; None without a source.
+        requantized: Tensors that match the quantized source; None without a source.
     """
 
     files: int
@@ -51,15 +51,15 @@ def verify_checkpoint(
     """Read every byte of ``folder`` and compare it with its manifest and its source.
 
     Args:
-        folder: What ``convert_checkpoint`` has written.
-        against: The source, in any layout. Experts, and all else that the recipe leaves
-            as released, must have its bytes; what is quantized is quantized again.
-        progress: Called with the bytes done and those in all.
+        folder: A folder written by ``convert_checkpoint``.
+        against: The source, in any layout. Experts, and everything else that the recipe
+            keeps as released, must have its bytes; the rest is quantized again.
+        progress: Called with (bytes done, bytes in total).
 
     Raises:
-        VerifyError: Something differs; the message names file and tensor.
+        VerifyError: Something differs; the message names the file and the tensor.
         CheckpointError: ``against`` cannot be used; see ``open_checkpoint``.
-        ConfigError: Its config.json cannot.
+        ConfigError: Its config.json is wrong.
         StorageError: A file cannot be read.
     """
     manifest = read_manifest(folder)
@@ -92,7 +92,7 @@ def verify_checkpoint(
 
 def _check_names(folder: Path, manifest: Manifest) -> None:
     with storage_errors(folder):
-        # Hidden files are the file manager's, Git's and the Hub's own.
+        # Hidden files belong to the file manager, Git or the Hub.
         found = {
             str(path.relative_to(folder))
             for path in folder.rglob("*")
@@ -103,8 +103,8 @@ def _check_names(folder: Path, manifest: Manifest) -> None:
         raise VerifyError(f"{folder} must have {missing[0]} but does not{_more(missing)}.")
     if extra := sorted(found - set(manifest.files) - {MANIFEST}):
         raise VerifyError(
-            f"{folder} must have no file but the manifest's "
-            f"but has {extra[0]}{_more(extra)}.",
+            f"{folder} has files that the manifest does not list: "
+            f"{extra[0]}{_more(extra)}.",
             hint=f"Move it elsewhere: {folder / extra[0]}",
         )
 
@@ -260,7 +260,7 @@ def _compare_requantized(
     for found, expected in zip(mine, quantize_rows(theirs, weight, packing), strict=True):
         for name, part, right in zip(names, found, expected, strict=True):
             if part != right:
-                raise _differs(ours, name, f"what {packing.bits} bits make of the source")
+                raise _differs(ours, name, f"the source's values in {packing.bits} bits")
         advance(min(rows * row_bytes, source_bytes))
         source_bytes -= rows * row_bytes
 

@@ -1,4 +1,4 @@
-"""Write a safetensors file a piece at a time, and hash it on the way.
+"""Writes a safetensors file a chunk at a time, and hashes it.
 
 Source: https://github.com/huggingface/safetensors#format
 """
@@ -21,17 +21,17 @@ from .plan import OutputTensor
 
 __all__ = ["WrittenFile", "sync_folder", "write_file", "write_shard"]
 
-# mlx-lm and transformers look for it.
+# Required by mlx-lm and transformers.
 METADATA = {"format": "mlx"}
 
 
 @dataclass(frozen=True, slots=True)
 class WrittenFile:
-    """What a file holds.
+    """The length and the digests of a file.
 
     Attributes:
         nbytes: Length of the file.
-        sha256: Of the whole file, in hexadecimal.
+        sha256: sha256 of the whole file, in hexadecimal.
         tensors: sha256 of each tensor's bytes.
     """
 
@@ -52,24 +52,24 @@ def write_shard(
     *,
     written: Callable[[int], None] = lambda nbytes: None,
 ) -> WrittenFile:
-    """Write ``tensors`` in this order to ``path``, and bring it safely to the disk.
+    """Write ``tensors`` in this order to ``path``, and sync it to the disk.
 
     Args:
         path: Replaced if it exists.
-        tensors: Larger dtypes first: then each tensor is aligned to its dtype.
-        pieces_of: Gives a tensor's bytes; memory holds one piece.
-        written: Called with the length of each piece once it is written.
+        tensors: Larger dtypes first, so that each tensor is aligned to its dtype.
+        pieces_of: Yields a tensor's bytes, one piece in memory at a time.
+        written: Called with the length of each piece after it is written.
 
     Raises:
         NoSpaceError: The disk is full.
         NoPermissionError: ``path`` must not be written.
-        StorageError: The disk refuses for another reason.
-        ValueError: The pieces of a tensor are more or less than its bytes.
+        StorageError: The system refuses for another reason.
+        ValueError: The pieces of a tensor have another length than the tensor.
     """
     of_file = hashlib.sha256()
     of_tensors: dict[str, str] = {}
     header = _header(tensors)
-    # hashlib, read and write let go of the interpreter: they run side by side.
+    # hashlib, read and write release the interpreter lock: they run in parallel.
     with (
         storage_errors(path),
         ThreadPoolExecutor(max_workers=2) as pool,
@@ -102,12 +102,12 @@ def write_shard(
 
 
 def write_file(path: Path, content: bytes) -> WrittenFile:
-    """Write a small file and bring it safely to the disk.
+    """Write a small file and sync it to the disk.
 
     Raises:
         NoSpaceError: The disk is full.
         NoPermissionError: ``path`` must not be written.
-        StorageError: The disk refuses for another reason.
+        StorageError: The system refuses for another reason.
     """
     with storage_errors(path), path.open("wb") as file:
         file.write(content)
@@ -117,17 +117,17 @@ def write_file(path: Path, content: bytes) -> WrittenFile:
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the names of ``folder``'s files safely to the disk.
+    """Sync the names of ``folder``'s files to the disk.
 
     Raises:
-        StorageError: The disk refuses.
+        StorageError: The system refuses.
     """
     with storage_errors(folder):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             sync_file(descriptor)
         except OSError as error:
-            # Some network file systems do not do this for folders.
+            # Some network file systems do not support this for folders.
             if error.errno not in (errno.EBADF, errno.EINVAL, errno.ENOTSUP):
                 raise
         finally:

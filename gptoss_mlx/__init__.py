@@ -1,6 +1,6 @@
 """Run OpenAI's gpt-oss models on Apple silicon with MLX.
 
-``load(name)`` gives a model that answers, ``load_model(path)`` one that turns tokens into
+``load(name)`` returns a model that answers, ``load_model(path)`` the transformer: tokens to
 logits.
 """
 
@@ -35,7 +35,7 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-# Imported when they are asked for: `gptoss-mlx --help` does not wait for MLX.
+# Imported on first use, so that `gptoss-mlx --help` does not wait for MLX.
 _MODULES = {
     "Answer": "gptoss_mlx.conversation.answer",
     "Function": "gptoss_mlx.tools.functions",

@@ -1,4 +1,4 @@
-"""Where ``gptoss-mlx`` and ``python -m gptoss_mlx`` begin."""
+"""The entry point of ``gptoss-mlx`` and ``python -m gptoss_mlx``."""
 
 import sys
 
@@ -6,7 +6,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Run the command line; Ctrl-C ends it quietly while it is imported, too."""
+    """Run the command line; Ctrl-C ends it quietly, even during imports."""
     try:
         from gptoss_mlx.cli.app import main as run
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""The size and shape of a gpt-oss model, in Hugging Face's words.
+"""The size and shape of a gpt-oss model, with Hugging Face's names.
 
 Source: https://huggingface.co/openai/gpt-oss-20b/blob/main/config.json
 """
@@ -38,10 +38,10 @@ SWIGLU_ALPHA = 1.702
 
 @dataclass(frozen=True, slots=True)
 class RopeScaling:
-    """YaRN's parameters, in Hugging Face's words.
+    """YaRN's parameters, with Hugging Face's names.
 
     Attributes:
-        factor: How many times longer the context becomes. 1.0 means plain RoPE.
+        factor: How many times longer the context becomes. 1.0 is plain RoPE.
         beta_fast: Upper end of the ramp, in turns per original context.
         beta_slow: Lower end of the ramp, in turns per original context.
         original_max_position_embeddings: Context before YaRN, in tokens.
@@ -55,12 +55,12 @@ class RopeScaling:
 
 @dataclass(frozen=True, slots=True)
 class Quantization:
-    """How one module's weight is packed, in MLX's words.
+    """How one module's weight is quantized, with MLX's names.
 
     Attributes:
-        group_size: Values under one scale.
-        bits: Bits a value.
-        mode: ``affine`` (scales and biases) or ``mxfp4`` (E2M1 under power-of-two scales).
+        group_size: Values per scale.
+        bits: Bits per value.
+        mode: ``affine`` (scales and biases) or ``mxfp4`` (E2M1 with power-of-two scales).
     """
 
     group_size: int
@@ -68,10 +68,10 @@ class Quantization:
     mode: Literal["affine", "mxfp4"]
 
     def __post_init__(self) -> None:
-        """Refuse what MLX cannot unpack.
+        """Refuse combinations that MLX cannot unpack.
 
         Raises:
-            QuantizationError: The three do not go together.
+            QuantizationError: The three do not fit together.
         """
         if self.mode == "affine":
             if self.bits in AFFINE_BITS and self.group_size in AFFINE_GROUP_SIZES:
@@ -99,7 +99,7 @@ class QuantizationTable:
     modules: Mapping[str, Quantization | None]
 
     def of(self, module: str) -> Quantization | None:
-        """Return how ``module``'s weight is packed if it has scales; None if it must not.
+        """Return how ``module`` is quantized if it has scales; None if it must have none.
 
         Args:
             module: Path as in the tensors' names, e.g. ``model.layers.0.mlp.router``.
@@ -109,10 +109,10 @@ class QuantizationTable:
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """The size and shape of a gpt-oss model, in Hugging Face's words.
+    """The size and shape of a gpt-oss model, with Hugging Face's names.
 
     Sizes count values, ``sliding_window`` counts tokens including the current one,
-    ``intermediate_size`` is of one expert. ``quantization`` is None for released layouts.
+    ``intermediate_size`` is one expert's. ``quantization`` is None for released layouts.
     """
 
     num_hidden_layers: int
@@ -158,4 +158,4 @@ def _released(num_hidden_layers: int, num_local_experts: int) -> ModelConfig:
 
 
 RELEASED: Mapping[str, ModelConfig] = {"20b": _released(24, 32), "120b": _released(36, 128)}
-"""The two models that OpenAI released, by the names they have here."""
+"""The two released models, by their names in gptoss-mlx."""

@@ -1,4 +1,4 @@
-"""config.json: the one place that reads its keys, and writes them.
+"""Reads and writes the keys of config.json.
 
 Three spellings are read: Hugging Face's as released (``rope_scaling``), transformers 5's
 (``rope_parameters``) and OpenAI's own (``original/config.json``).
@@ -34,7 +34,7 @@ from gptoss_mlx.files import has_file, read_json_object, short
 
 __all__ = ["hugging_face_keys", "parse_config", "read_config", "read_config_keys"]
 
-# Far beyond any model, near enough that a wrong number cannot make a reader hang.
+# Far above any model, but small enough that a wrong number cannot block a reader.
 MAX_LAYERS = 1_000
 MAX_SIZE = 1 << 24
 
@@ -43,23 +43,23 @@ def read_config(folder: Path) -> ModelConfig:
     """Read ``folder``'s config.json.
 
     Raises:
-        NoCheckpointError: There is none.
-        ConfigError: It cannot be understood.
-        UnsupportedModelError: It is of another model.
+        NoCheckpointError: The file is missing.
+        ConfigError: The file is invalid.
+        UnsupportedModelError: The file is of another model.
         QuantizationError: Its quantization dictionary is wrong.
-        StorageError: It cannot be read.
+        StorageError: The file cannot be read.
     """
     keys = read_config_keys(folder)
     return parse_config(keys, source=str(folder / "config.json"))
 
 
 def read_config_keys(folder: Path) -> dict[str, Any]:
-    """Read ``folder``'s config.json as it is written.
+    """Read all keys of ``folder``'s config.json.
 
     Raises:
-        NoCheckpointError: There is none.
-        ConfigError: It is no JSON object.
-        StorageError: It cannot be read.
+        NoCheckpointError: The file is missing.
+        ConfigError: The file is not a JSON object.
+        StorageError: The file cannot be read.
     """
     path = folder / "config.json"
     if not has_file(path):
@@ -78,11 +78,11 @@ def parse_config(keys: Mapping[str, Any], *, source: str) -> ModelConfig:
 
     Args:
         keys: The JSON object.
-        source: What messages call it.
+        source: The name for messages.
 
     Raises:
         ConfigError: A key is missing or has a value of the wrong kind.
-        UnsupportedModelError: The keys are another model's.
+        UnsupportedModelError: The keys are of another model.
         QuantizationError: The quantization dictionary is wrong.
     """
     reader = _Reader(keys, source)
@@ -101,7 +101,7 @@ def parse_config(keys: Mapping[str, Any], *, source: str) -> ModelConfig:
 
 def hugging_face_keys(config: ModelConfig) -> dict[str, Any]:
     """Return the keys of a released config.json for ``config``, without quantization."""
-    # No released config.json has it, so it is written only where it says something.
+    # No released config.json has this key, so it is written only if it differs.
     alpha = {"swiglu_alpha": config.swiglu_alpha}
     return {
         "architectures": ["GptOssForCausalLM"],
@@ -143,9 +143,9 @@ def hugging_face_keys(config: ModelConfig) -> dict[str, Any]:
 
 
 class _Reader:
-    """Takes values of one kind out of a JSON object, and says where one is wrong.
+    """Reads values of a JSON object, and reports wrong ones with their place.
 
-    A value that is null is as good as absent.
+    A null value counts as missing.
     """
 
     def __init__(self, keys: Mapping[str, Any], source: str) -> None:
@@ -167,7 +167,7 @@ class _Reader:
         value = self._get(key, default)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self._wrong(key, "a number", value)
-        # An integer too large for a float is no number a model uses either.
+        # A model does not use an integer that is too large for a float, either.
         if abs(value) > 1e30 or not math.isfinite(value) or value <= 0:
             raise self._wrong(key, "a positive number", value)
         return float(value)
@@ -179,7 +179,7 @@ class _Reader:
         return _Reader(value, f"{self.source}: {key}")
 
     def require(self, key: str, expected: Any, *, default: Any = None) -> None:
-        """Refuse a model that differs from gpt-oss in a way nothing here computes."""
+        """Refuse a model that differs from gpt-oss in a way that is not implemented."""
         value = self._get(key, default)
         if value != expected:
             raise UnsupportedModelError(
@@ -204,7 +204,7 @@ def _parse_hugging_face(reader: _Reader) -> ModelConfig:
     has_parameters = reader.has("rope_parameters")
     rope = reader.inner("rope_parameters" if has_parameters else "rope_scaling")
     theta = rope if rope.has("rope_theta") else reader
-    # "type" is what transformers 4 called it before.
+    # transformers 4 also wrote "type", its older name.
     rope.require(
         "type" if rope.has("type") and not rope.has("rope_type") else "rope_type", "yarn"
     )
@@ -273,7 +273,7 @@ def _parse_openai(reader: _Reader) -> ModelConfig:
 
 
 def _alternating(num_hidden_layers: int) -> tuple[LayerType, ...]:
-    """Even layers slide, odd ones see everything: the reference's rule."""
+    """Even layers slide, odd layers are full: the reference's rule."""
     return tuple(
         "full_attention" if layer % 2 else "sliding_attention"
         for layer in range(min(num_hidden_layers, MAX_LAYERS))
@@ -340,10 +340,10 @@ def _packing(reader: _Reader) -> Quantization:
 
 
 def _check_sizes(config: ModelConfig, source: str) -> None:
-    """Refuse sizes that do not go together.
+    """Refuse sizes that do not fit together.
 
     Raises:
-        ConfigError: Naming the rule and the values.
+        ConfigError: The message has the rule and the values.
     """
     if config.num_hidden_layers > MAX_LAYERS:
         raise ConfigError(

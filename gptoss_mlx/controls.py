@@ -1,4 +1,4 @@
-"""Text of others, made harmless where a person reads it."""
+"""Makes text from elsewhere harmless to display."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import re
 
 __all__ = ["escaped", "json_text", "without_controls"]
 
-# C0, DEL and C1, halves of characters, and what turns the writing direction around.
+# C0, DEL and C1, surrogates, and characters that change the writing direction.
 _CONTROLS = "\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff"
-# Line and paragraph separators, and what has no width: a soft hyphen, zero-width spaces,
-# invisible operators, deprecated format characters, interlinear annotations, tags.
+# Line and paragraph separators, and characters without width: soft hyphen, zero-width
+# spaces, invisible operators, deprecated format characters, annotations, tags.
 _INVISIBLE = (
     "\xad\u061c\u180e\u200b\u2028\u2029\u2060-\u2065\u206a-\u206f\ufeff\ufff9-\ufffb"
     "\U000e0000-\U000e0fff"
 )
-# Words and emoji are made with joiners and direction marks. No name needs them.
+# Words and emoji contain joiners and direction marks. Names do not need them.
 _JOINERS = "\u200c-\u200f"
 
 _IN_A_NAME = re.compile(f"[{_CONTROLS}{_INVISIBLE}{_JOINERS}]")
@@ -23,15 +23,15 @@ _IN_TEXT = re.compile(f"(?![\t\n])[{_CONTROLS}{_INVISIBLE}]")
 
 
 def escaped(text: str) -> str:
-    r"""Write every character that is not seen, line ends too, as an escape: ``\x1b``.
+    r"""Write every invisible character, line ends too, as an escape: ``\x1b``.
 
-    For what a file or a server names, in one line: paths, tensors, keys, titles, errors.
+    For names from files and servers, in one line: paths, tensors, keys, titles, errors.
     """
     return _IN_A_NAME.sub(lambda found: _escape(found[0]), text)
 
 
 def _escape(character: str) -> str:
-    # Not repr(), which leaves what it thinks can be printed.
+    # Not repr(), which leaves some invisible characters.
     code = ord(character)
     short = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}.get(character)
     return short or (
@@ -44,19 +44,19 @@ def _escape(character: str) -> str:
 
 
 def json_text(value: object) -> str:
-    r"""Write a value as JSON, with what is not seen as escapes: ``\u009b``.
+    r"""Write a value as JSON, with invisible characters as escapes: ``\u009b``.
 
     Raises:
-        TypeError: JSON has no such value.
+        TypeError: JSON cannot hold the value.
     """
     text = json.dumps(value, ensure_ascii=False, indent=2)
-    # Outside of strings, JSON has none of these.
+    # Outside of strings, JSON contains none of these.
     return _IN_TEXT.sub(lambda found: json.dumps(found[0])[1:-1], text)
 
 
 def without_controls(text: str) -> str:
-    """Leave out what is not seen but for line feeds and tabs: a terminal may obey it.
+    """Remove invisible characters except line feeds and tabs: a terminal may obey them.
 
-    For what a model or a document says, in many lines. Joiners and odd spaces stay.
+    For texts of a model or a document, in many lines. Joiners and odd spaces stay.
     """
     return _IN_TEXT.sub("", text.replace("\u2028", "\n").replace("\u2029", "\n"))

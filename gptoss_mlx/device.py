@@ -1,4 +1,4 @@
-"""What the machine at hand is good at."""
+"""The machine: its device, dtype and memory."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from gptoss_mlx.device_errors import device_errors
 
 __all__ = ["Machine", "compute_dtype", "device_kind", "macos_version", "this_machine"]
 
-# Of a machine without an Apple GPU: the rest is for the system and other programs.
+# On a machine without an Apple GPU: the rest is for the system and other programs.
 SHARE_OF_MEMORY = 0.75
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A machine, as far as it decides what runs on it.
+    """A machine's properties that decide how a model runs.
 
     Attributes:
-        device: What MLX calls it, e.g. ``Apple M4``.
-        kind: What computes.
-        dtype: What is computed in, as MLX names it: ``bfloat16`` or ``float32``.
-        memory_bytes: Of the machine; on a Mac the GPU shares it.
-        limit_bytes: How much of it a program may use at once. On a Mac that is what Metal
-            recommends, which ``sudo sysctl iogpu.wired_limit_mb=N`` raises; elsewhere a
+        device: MLX's name, e.g. ``Apple M4``.
+        kind: The kind of device.
+        dtype: The dtype to compute in, with MLX's name: ``bfloat16`` or ``float32``.
+        memory_bytes: The machine's memory; on a Mac the GPU shares it.
+        limit_bytes: How much of it a program may use at once. On a Mac this is Metal's
+            recommendation, which ``sudo sysctl iogpu.wired_limit_mb=N`` raises; elsewhere a
             share of the memory.
-        architecture: As MLX names it, e.g. ``applegpu_g16g`` of an M4.
-        macos: Its version, e.g. ``(15, 6)``. Empty on another system.
+        architecture: MLX's name, e.g. ``applegpu_g16g`` for an M4.
+        macos: The version of macOS, e.g. ``(15, 6)``. Empty on another system.
     """
 
     device: str
@@ -49,7 +49,7 @@ class Machine:
 
 
 def this_machine() -> Machine:
-    """Look at the machine at hand, and MLX's default device on it.
+    """Describe this machine, and MLX's default device on it.
 
     Raises:
         DeviceError: There is no device.
@@ -70,9 +70,9 @@ def this_machine() -> Machine:
 
 
 def macos_version(text: str) -> tuple[int, ...]:
-    """Read a version of macOS, e.g. ``15.6.1``; empty for what is not one.
+    """Parse a version of macOS, e.g. ``15.6.1``; an invalid one gives an empty tuple.
 
-    A Python that was built for an older macOS is told 16 by macOS 26.
+    To a Python that was built for an older macOS, macOS 26 reports version 16.
 
     Source: https://github.com/python/cpython/issues/135675
     """
@@ -84,15 +84,15 @@ def macos_version(text: str) -> tuple[int, ...]:
 
 
 def compute_dtype() -> mx.Dtype:
-    """Return the type to compute in on MLX's default device.
+    """Return the dtype to compute in on MLX's default device.
 
-    On a GPU bf16, as gpt-oss was trained: half the bytes per token. On MLX's CPU float32:
-    its bf16 ``quantized_matmul`` takes nine times as long (74 ms against 8 ms for
+    On a GPU it is bf16, as in gpt-oss's training: half the bytes per token. On MLX's CPU it
+    is float32: bf16 ``quantized_matmul`` takes nine times as long (74 ms against 8 ms for
     5760 x 2880 on two cores).
     """
     return mx.bfloat16 if device_kind() == "gpu" else mx.float32
 
 
 def device_kind() -> Literal["cpu", "gpu"]:
-    """Return what MLX's default device is."""
+    """Return the kind of MLX's default device."""
     return "gpu" if mx.default_device().type == mx.DeviceType.gpu else "cpu"

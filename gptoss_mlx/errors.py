@@ -1,4 +1,4 @@
-"""Errors gptoss-mlx raises on purpose.
+"""Errors that gptoss-mlx raises on purpose.
 
 * GptOssError
   - ConfigError
@@ -27,9 +27,9 @@
   - DownloadError
   - AnswerError
 
-A message states the rule and then what was found. A hint is the next command, with the
-user's own values where they are known. Both are one line, whatever they quote: characters
-that a terminal obeys, or nobody sees, are written as escapes.
+A message states the rule and then the value found. A hint is the next command, with the
+user's own values if known. Both are one line, whatever they quote: characters
+that a terminal obeys, or that are invisible, are written as escapes.
 """
 
 from __future__ import annotations
@@ -73,10 +73,10 @@ __all__ = [
 
 
 class GptOssError(Exception):
-    """Base class of every error a caller may want to catch.
+    """Base class of all errors of gptoss-mlx.
 
     Attributes:
-        hint: What the reader can do next, as an imperative sentence.
+        hint: What the user can do next, as an imperative sentence.
     """
 
     hint: str = "Run again with GPTOSS_DEBUG=1 and open an issue with the traceback."
@@ -93,9 +93,9 @@ class GptOssError(Exception):
 
 
 class ConfigError(GptOssError):
-    """config.json cannot be understood."""
+    """config.json is invalid."""
 
-    hint = "Fetch config.json again from openai/gpt-oss-20b or openai/gpt-oss-120b."
+    hint = "Download config.json again from openai/gpt-oss-20b or openai/gpt-oss-120b."
 
 
 class UnsupportedModelError(ConfigError):
@@ -105,25 +105,25 @@ class UnsupportedModelError(ConfigError):
 
 
 class CheckpointError(GptOssError):
-    """A checkpoint cannot be used: a file or a tensor is missing, or is another."""
+    """A checkpoint cannot be used: a file or a tensor is missing or differs."""
 
-    hint = "Fetch the files again from openai/gpt-oss-20b or openai/gpt-oss-120b."
+    hint = "Download the files again from openai/gpt-oss-20b or openai/gpt-oss-120b."
 
 
 class NoCheckpointError(CheckpointError):
-    """A folder holds no checkpoint of a layout that is known."""
+    """A folder has no checkpoint in a known layout."""
 
-    hint = "Name a folder that holds config.json and *.safetensors."
+    hint = "Name a folder with config.json and *.safetensors."
 
 
 class UnfinishedError(CheckpointError):
-    """A folder was being written when its writer stopped."""
+    """A folder whose download or conversion stopped before its end."""
 
-    hint = "Run the command that was writing it again: it continues there."
+    hint = "Run its download or convert command again: it continues there."
 
 
 class CorruptFileError(CheckpointError):
-    """A file is cut short, or its header contradicts the file or itself."""
+    """A file is truncated, or its header contradicts the file or itself."""
 
     def __init__(
         self, path: str | PathLike[str], reason: str, *, hint: str | None = None
@@ -145,25 +145,25 @@ class ConvertError(GptOssError):
 
 
 class DestinationExistsError(ConvertError):
-    """Something is already where a conversion would be put."""
+    """The destination of a conversion already exists."""
 
-    hint = "Name another destination, or remove that one first."
+    hint = "Choose another destination, or remove that one first."
 
 
 class VerifyError(GptOssError):
-    """A folder is not what its manifest or its source says."""
+    """A folder differs from its manifest or its source."""
 
     hint = "Convert the released checkpoint again: gptoss-mlx convert SRC DST"
 
 
 class ModelNotFoundError(GptOssError):
-    """No model of that name is on this machine."""
+    """No model on this machine has that name."""
 
-    hint = "See which models are here: gptoss-mlx models"
+    hint = "List the models on this machine: gptoss-mlx models"
 
 
 class StorageError(GptOssError):
-    """The disk refused a read or a write."""
+    """The system refused a read or a write."""
 
     hint = "Check the disk, then run the same command again."
 
@@ -181,7 +181,7 @@ class NoPermissionError(StorageError):
 
 
 class WrongFileError(StorageError):
-    """A folder, a pipe, a device, or a file too large, is where a small file must be."""
+    """A folder, a pipe, a device or a large file is in place of a small file."""
 
     hint = "Put the file itself there, or name another folder."
 
@@ -193,27 +193,27 @@ class DataError(GptOssError):
 
 
 class DeviceError(GptOssError):
-    """The device cannot compute: its memory is out, it was stopped, or there is none."""
+    """The device cannot compute: out of memory, stopped, or missing."""
 
     hint = "Run it again. If it fails again, restart the machine."
 
 
 class NotFiniteError(GptOssError):
-    """The model's logits are no numbers, so no token follows from them."""
+    """The model's logits are NaN or infinite, so no token can be drawn."""
 
-    hint = "Fetch or convert the model again: a weight of it is NaN or infinite."
+    hint = "Download or convert the model again: a weight is NaN or infinite."
 
 
 class CacheError(GptOssError):
-    """A cache was asked to go back further, or hold more, than it can."""
+    """A cache cannot go back further, or hold more."""
 
     hint = "Start from a new cache: model.make_cache()"
 
 
 class SavedCacheError(CacheError):
-    """A prompt cache cannot be taken from a file."""
+    """A saved prompt cache cannot be loaded."""
 
-    hint = "Go on without the file: the conversation is read again."
+    hint = "Continue without the file: the conversation is prefilled again."
 
     def __init__(self, path: str | PathLike[str], reason: str) -> None:
         super().__init__(f"{path}: {reason}")
@@ -221,19 +221,19 @@ class SavedCacheError(CacheError):
 
 
 class ContextError(GptOssError):
-    """A conversation is longer than the model can read."""
+    """A conversation is longer than the model's context."""
 
     hint = "Start a new conversation, or shorten the question."
 
 
 class HarmonyError(GptOssError):
-    """A conversation, or a list of token ids, is not in the form that harmony has."""
+    """A conversation, or a list of token ids, does not have harmony's form."""
 
     hint = "See the form of the file: gptoss-mlx harmony render --help"
 
 
 class ToolError(GptOssError):
-    """A tool cannot answer a call as the model made it.
+    """A tool cannot answer a call of the model.
 
     The model reads the message, which may have several lines.
     """
@@ -246,15 +246,15 @@ class ToolError(GptOssError):
 
 
 class AnswerError(GptOssError):
-    """A question has no whole answer: it was closed, or the model did not end it."""
+    """A question has no complete answer: it was closed, or the model did not end it."""
 
     hint = "Ask again."
 
 
 class DownloadError(GptOssError):
-    """A checkpoint cannot be fetched, or is not what was released."""
+    """A release cannot be downloaded, or differs from the released one."""
 
-    hint = "Check the network, then run the same command again: it goes on."
+    hint = "Check the network, then run the same command again: it continues."
 
 
 _WRONG_PATH = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP)
@@ -262,12 +262,12 @@ _WRONG_PATH = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP)
 
 @contextmanager
 def storage_errors(path: str | PathLike[str]) -> Iterator[None]:
-    """Raise what the operating system says of ``path`` as a StorageError.
+    """Raise the operating system's error about ``path`` as a StorageError.
 
     Raises:
         NoSpaceError: The disk or the quota is full.
         NoPermissionError: Access is denied, or the disk is read-only.
-        StorageError: Anything else that is an OSError.
+        StorageError: Any other OSError.
     """
     try:
         yield

@@ -1,6 +1,6 @@
-"""Look at files that somebody else wrote: nothing in them is believed. Sync our own.
+"""Reads files from elsewhere without trusting them, and syncs our own to disk.
 
-Shared by all that reads config.json, an index or a manifest, or writes a model.
+Used by all modules that read config.json, an index or a manifest, or write a model.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ __all__ = [
     "sync_file",
 ]
 
-# A checkpoint's JSON is tens of kilobytes, and Python makes up to 30 times as much of it.
+# A checkpoint's JSON takes tens of kB, and Python needs up to 30 times as much memory.
 MAX_JSON_BYTES = 8 << 20
 
-# A clone without Git LFS has small text files instead, which begin so.
+# A clone without Git LFS has small text files instead, with this beginning.
 LFS_POINTER = b"version https://git-lfs"
 LFS_HINT = "Fetch the file itself: git lfs pull"
 
-# How disks that know no F_FULLFSYNC, on the network for instance, refuse it.
+# The errors of disks that do not support F_FULLFSYNC, for instance on the network.
 _NO_FULL_SYNC = (
     errno.ENOTSUP,
     errno.EOPNOTSUPP,
@@ -49,7 +49,7 @@ _NO_FULL_SYNC = (
 
 
 class FileIdentity(NamedTuple):
-    """What tells whether a file is the same and unchanged, without reading it."""
+    """Identifies a file and its state, without reading it."""
 
     device: int
     inode: int
@@ -58,45 +58,45 @@ class FileIdentity(NamedTuple):
 
     @classmethod
     def of(cls, status: os.stat_result) -> FileIdentity:
-        """Take it from what the operating system says of a file."""
+        """Make it from the operating system's file status."""
         return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 def short(value: Any) -> str:
-    """Write a value from a file for a message: escaped, on one line, cut if long."""
+    """Write a value from a file for a message: escaped, on one line, and cut if long."""
     try:
         text = repr(value)
-    except (ValueError, RecursionError):  # Over 4,300 digits, or as many brackets.
+    except (ValueError, RecursionError):  # over 4,300 digits, or as many brackets
         return "something very large"
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def has_file(path: Path) -> bool:
-    """Tell whether ``path`` is a file or a link to one.
+    """Whether ``path`` is a file or a link to one.
 
-    Where Path.is_file of Python 3.14 takes "access denied" for an absence, this raises.
+    Path.is_file of Python 3.14 returns False if access is denied; this raises.
 
     Raises:
-        StorageError: The operating system does not let us know.
+        StorageError: The operating system does not allow a look.
     """
     with storage_errors(path):
         try:
             return stat.S_ISREG(path.stat().st_mode)
         except (FileNotFoundError, NotADirectoryError, ValueError):
-            return False  # ValueError: no file can have such a name.
+            return False  # ValueError: no file can have this name
 
 
 @contextmanager
 def open_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a regular file to read it. Opening never waits, and what is opened has an end.
+    """Open a regular file to read it. It never waits, and the file has an end.
 
     Raises:
         WrongFileError: It is a folder, a pipe or a device.
-        StorageError: It cannot be opened, or read in the context.
+        StorageError: It cannot be opened, or read within the context.
     """
-    wrong = WrongFileError(f"{path}: must be a file but is none.")
+    wrong = WrongFileError(f"{path}: is not a file.")
     with storage_errors(path):
-        # Opening a pipe would wait for its other end, and a device may act on it.
+        # Opening a pipe would wait for its other end, and a device may react.
         try:
             if not stat.S_ISREG(path.stat().st_mode):
                 raise wrong
@@ -104,31 +104,31 @@ def open_file(path: Path) -> Iterator[BinaryIO]:
         except ValueError as error:
             raise StorageError(f"{short(str(path))}: no file has such a name.") from error
         with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor
-            # It may have been replaced in between.
+            # It may have been replaced since the check.
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise wrong
             yield file
 
 
 def read_file(path: Path, *, max_bytes: int) -> bytes:
-    """Read a small file whole.
+    """Read a whole small file.
 
     Args:
-        path: Where it is.
-        max_bytes: The most that a file of its kind has.
+        path: Path of the file.
+        max_bytes: The most bytes that a file of its kind has.
 
     Raises:
-        WrongFileError: It is no file, has more bytes, or is a pointer of Git LFS.
+        WrongFileError: It is not a file, has more bytes, or is a Git LFS pointer.
         StorageError: It cannot be read.
     """
     with open_file(path) as file:
         nbytes = os.fstat(file.fileno()).st_size
-        # A file may have more than it says, as those of /proc do.
+        # A file may have more bytes than its status reports, like those of /proc.
         content = file.read(min(nbytes, max_bytes) + 1)
         if len(content) <= nbytes <= max_bytes:
             if content.startswith(LFS_POINTER):
                 raise WrongFileError(
-                    f"{path}: must be the file itself but is a pointer of Git LFS to it.",
+                    f"{path}: is a Git LFS pointer, not the file itself.",
                     hint=LFS_HINT,
                 )
             return content
@@ -140,8 +140,8 @@ def read_json_object(path: Path) -> dict[str, Any]:
     """Read a JSON file whose top level is an object.
 
     Raises:
-        ConfigError: The file is no JSON object, or too large for one.
-        StorageError: It cannot be read.
+        ConfigError: The file is not a JSON object, or too large.
+        StorageError: The file cannot be read.
     """
     try:
         content = read_file(path, max_bytes=MAX_JSON_BYTES)
@@ -162,7 +162,7 @@ def parse_json(content: str | bytes) -> Any:
     """Parse JSON of any form.
 
     Raises:
-        ValueError: It is none, is nested too deeply, or has a number of too many digits.
+        ValueError: It is not JSON, is nested too deeply, or a number has too many digits.
     """
     try:
         return json.loads(content)
@@ -171,16 +171,16 @@ def parse_json(content: str | bytes) -> Any:
 
 
 def _fetch(path: Path) -> str:
-    return f"Fetch {path.name} again from where the checkpoint came from."
+    return f"Download {path.name} again from the checkpoint's source."
 
 
 def sync_file(descriptor: int) -> None:
-    """Bring what was written to an open file or folder safely to the disk.
+    """Sync an open file or folder to the disk.
 
     macOS's fsync leaves it in the drive's own cache, which a power cut empties.
 
     Raises:
-        OSError: The disk refuses.
+        OSError: The system refuses.
 
     Source: https://developer.apple.com/library/archive/documentation/System/Conceptual/ManPages_iPhoneOS/man2/fsync.2.html
     """

@@ -25,16 +25,16 @@ __all__ = ["LLM", "load"]
 
 
 class LLM:
-    """A model, its vocabulary, and what it has read last.
+    """A loaded model with its vocabulary and prompt cache.
 
     Any thread may ask; the model answers one at a time, and the others wait their turn. A
-    conversation that goes on where the last answer ended costs only what is new.
+    conversation that continues after the last answer computes only new tokens.
 
     Attributes:
-        folder: Where the model lies.
-        source: What continues prompts.
+        folder: Folder of the model.
+        source: The model that answers requests.
         tokenizer: The vocabulary.
-        sampling: How tokens are drawn where a call says nothing else.
+        sampling: How tokens are drawn by default.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class LLM:
         self.sampling = sampling
 
     def __repr__(self) -> str:
-        """Return how it was loaded, e.g. ``load('/models/gpt-oss-20b-q8')``."""
+        """Return the call that loads it, e.g. ``load('/models/gpt-oss-20b-q8')``."""
         return f"load({str(self.folder)!r})"
 
     def conversation(
@@ -65,27 +65,27 @@ class LLM:
         max_tokens: int | None = None,
         seed: int | None = None,
     ) -> Conversation:
-        """Begin a conversation, or go on with one.
+        """Begin or continue a conversation.
 
         Args:
-            messages: What was said so far: a text, which is the user's; harmony messages;
-                or mappings with ``role`` and ``content`` as OpenAI's API has them; calls
-                and results as ``Answer.messages`` has them. A ``system`` mapping is
-                instructions. A system ``Message`` in front is left as it is; else one is
-                made.
-            effort: How long to reason; medium unless a system ``Message`` says otherwise.
-            instructions: What is elsewhere called the system prompt.
-            tools: What the model may call, and is told of: plain functions, described by
-                their type hints and docstrings, or tools. They serve one conversation.
-            temperature: 0 is greedy. None: as ``sampling`` says.
+            messages: The messages so far: a text from the user; harmony messages;
+                or mappings with ``role`` and ``content`` as in OpenAI's API; calls
+                and results as in ``Answer.messages``. A ``system`` mapping is read as
+                instructions. A system ``Message`` at the start is left as it is; otherwise
+                one is made.
+            effort: The reasoning effort; medium unless a system ``Message`` has another.
+            instructions: Elsewhere called the system prompt.
+            tools: Tools that the model may call: plain functions, described by
+                their type hints and docstrings, or ``Tool`` objects, for one conversation.
+            temperature: 0 is greedy. None: as in ``sampling``.
             top_p: Draw from the likeliest tokens that together have this probability.
-            max_tokens: The most that an answer may have, reasoning included.
+            max_tokens: The most tokens of an answer, reasoning included.
             seed: The same seed draws the same tokens.
 
         Raises:
-            HarmonyError: Something is not a message.
-            ValueError: There is no such effort; or a system ``Message`` stands in front
-                beside one, or beside a built-in tool that it does not tell of.
+            HarmonyError: An item is not a message.
+            ValueError: ``effort`` is not an effort; or it is given beside a system
+                ``Message``; or that does not describe a built-in tool in ``tools``.
         """
         sampling = self.sampling
         if temperature is not None:
@@ -118,19 +118,19 @@ class LLM:
         max_tokens: int | None = None,
         seed: int | None = None,
     ) -> Answer:
-        """Answer a question, or messages, and run what tools the model calls on the way.
+        """Answer a question or messages, and run the tools that the model calls.
 
-        To go on, ask again with the same messages, ``answer.messages`` and what is next; or
-        keep a ``conversation``.
+        To continue, ask again with the same messages, ``answer.messages`` and the next
+        question; or keep a ``conversation``.
 
         Args:
-            messages: As of ``conversation``, and so are the others. They stay as they are.
+            messages: As in ``conversation``, like the others. They are not changed.
 
         Raises:
             ContextError: The messages leave no room for an answer.
             DeviceError: The device cannot compute.
-            HarmonyError: Something is not a message.
-            ValueError: As of ``conversation``, or a number is out of its range.
+            HarmonyError: An item is not a message.
+            ValueError: As in ``conversation``, or a number is out of its range.
         """
         with self.conversation(
             messages,
@@ -156,16 +156,16 @@ class LLM:
         max_tokens: int | None = None,
         seed: int | None = None,
     ) -> Generator[Delta]:
-        """Answer a question, or messages, piece by piece, each with its channel.
+        """Answer a question or messages, piece by piece, each with its channel.
 
         Args:
-            messages: As of ``ask``, and so are the others.
+            messages: As in ``ask``, like the others.
 
         Raises:
             ContextError: With the first piece: the messages leave no room for an answer.
             DeviceError: The device cannot compute.
-            HarmonyError: Something is not a message.
-            ValueError: As of ``ask``.
+            HarmonyError: An item is not a message.
+            ValueError: As in ``ask``.
         """
         conversation = self.conversation(
             messages,
@@ -200,14 +200,14 @@ def load(
         name_or_path: ``20b``, ``120b`` or its repository's id, ``demo``, a name that
             ``gptoss-mlx models`` lists, or a folder. None: 20b or 120b if it is on this
             machine, else demo.
-        sampling: How tokens are drawn. None: as the model's generation_config.json says.
-        wire: Whether macOS is kept from moving the model's memory while it answers. That
-            is done on macOS 15 and newer, for a model that takes over half of what a
-            program may use.
+        sampling: How tokens are drawn. None: as in the model's generation_config.json.
+        wire: Whether to wire the model's memory while it answers, so that macOS does not
+            move it: on macOS 15 and newer, for a model that takes over half of the memory
+            that a program may use.
         say: Called with a line about anything that takes over a second.
 
     Raises:
-        ModelNotFoundError: There is no such model.
+        ModelNotFoundError: The name is unknown.
         GptOssError: The model cannot be loaded.
     """
     checkpoint = open_model(name_or_path, say)

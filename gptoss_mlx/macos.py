@@ -1,4 +1,4 @@
-"""What only macOS has: Time Machine, and sleep while nobody is at the keyboard."""
+"""Functions of macOS: Time Machine, and sleep."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ TMUTIL_S = 10.0
 
 
 def exclude_from_backups(folder: Path) -> bool:
-    """Keep a folder, and what comes into it, out of Time Machine; elsewhere do nothing.
+    """Exclude a folder and its contents from Time Machine; elsewhere do nothing.
 
     The mark is an extended attribute: it needs no rights, and moves with the folder.
 
     Returns:
-        Whether the folder is left out now.
+        Whether the folder is excluded now.
     """
     if not _is_macos():
         return False
@@ -40,7 +40,7 @@ def exclude_from_backups(folder: Path) -> bool:
 
 @contextmanager
 def awake() -> Iterator[None]:
-    """Keep the Mac from falling asleep until the context ends; elsewhere do nothing."""
+    """Keep the Mac awake until the context ends; elsewhere do nothing."""
     child = _caffeinate() if _is_macos() else None
     try:
         yield
@@ -51,14 +51,14 @@ def awake() -> Iterator[None]:
 
 
 def free_space_hint(hint: str) -> str:
-    """Add to a hint on a disk that is full what macOS does not count as free."""
+    """Add to a hint about a full disk that macOS has space it does not count as free."""
     if not _is_macos():
         return hint
     return f"{hint} Purgeable space, which Finder calls available, may not be counted."
 
 
 def _caffeinate() -> subprocess.Popen[bytes] | None:
-    # -w: it ends with this process, even if that is killed.
+    # -w: it ends with this process, even if this is killed.
     command = [CAFFEINATE, "-i", "-w", str(os.getpid())]
     null = subprocess.DEVNULL
     try:

@@ -1,4 +1,4 @@
-"""manifest.json: what a converted folder holds, and what it was made from."""
+"""manifest.json: the contents of a converted folder, and their source."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where a checkpoint comes from.
+    """The origin of a checkpoint.
 
     Attributes:
         layout: ``huggingface`` or ``original``.
-        repository: On the Hugging Face Hub, if known.
+        repository: Its repository on the Hugging Face Hub, if known.
         revision: Commit of the repository, if known.
-        folder: Name of the folder it was read from, without the path to it.
+        folder: Name of its folder, without the path to it.
     """
 
     layout: str
@@ -57,7 +57,7 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True)
 class TensorEntry:
-    """A tensor: the file it is in, and the digest of its bytes there."""
+    """A tensor: its file, and the digest of its bytes there."""
 
     file: str
     dtype: str
@@ -67,13 +67,13 @@ class TensorEntry:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a folder holds.
+    """The contents of a folder.
 
     Attributes:
-        source: What it was made from.
-        recipe: Name of the recipe it was made by.
-        made_by: Versions of the packages that made it.
-        files: Every file but the manifest, by name.
+        source: The origin of the converted checkpoint.
+        recipe: Name of the recipe.
+        made_by: Versions of the packages used.
+        files: Every file except the manifest, by name.
         tensors: Every tensor of the files, by name.
     """
 
@@ -84,7 +84,7 @@ class Manifest:
     tensors: Mapping[str, TensorEntry]
 
     def encode(self) -> bytes:
-        """Return manifest.json's content: the same for the same folder."""
+        """Return manifest.json's content, which is equal for equal folders."""
         keys = {
             "format": FORMAT,
             "made_by": dict(self.made_by),
@@ -103,12 +103,12 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class ManifestSummary:
-    """What a manifest says besides its tensors.
+    """A manifest without its tensors.
 
     Attributes:
-        folder: Name of the folder that the model was made from; None if it is not said.
-        recipe: Name of the recipe it was made by; None likewise.
-        files: Every file but the manifest, by name.
+        folder: Name of the converted checkpoint's folder; None if missing.
+        recipe: Name of the recipe; None if missing.
+        files: Every file except the manifest, by name.
     """
 
     folder: str | None
@@ -117,11 +117,11 @@ class ManifestSummary:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read ``folder``'s manifest, and believe none of it unchecked.
+    """Read ``folder``'s manifest, and check all of it.
 
     Raises:
-        VerifyError: There is none, or it is no manifest of this format.
-        StorageError: It cannot be read.
+        VerifyError: The file is missing, or not a manifest of this format.
+        StorageError: The file cannot be read.
     """
     path = folder / MANIFEST
     if not has_file(path):
@@ -140,12 +140,12 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def read_summary(folder: Path) -> ManifestSummary | None:
-    """Read what the store needs of ``folder``'s manifest; None if there is no manifest.
+    """Read the part of ``folder``'s manifest for the store; None without a manifest.
 
-    Of another format, or without some of the keys, it is read as far as it goes.
+    A manifest of another format, or without some keys, is read as far as possible.
 
     Raises:
-        VerifyError: It is no JSON object, or its files are no files of the folder.
+        VerifyError: It is not a JSON object, or lists a file outside the folder.
         StorageError: It cannot be read.
     """
     path = folder / MANIFEST
@@ -175,7 +175,7 @@ def _manifest_errors(path: Path) -> Iterator[None]:
         yield
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise VerifyError(
-            f"{path}: must be as gptoss-mlx convert writes it but is not: {error!r}."
+            f"{path}: is not a manifest of gptoss-mlx convert: {error!r}."
         ) from error
 
 
@@ -206,25 +206,25 @@ def _parse_files(entries: Any) -> dict[str, FileEntry]:
 
 
 def _file_name(value: Any) -> str:
-    # A name with a separator could lead out of the folder.
+    # A name with a separator could point outside the folder.
     if not isinstance(value, str) or value in ("", ".", "..") or set(value) & set("/\\\0"):
-        raise ValueError(f"{short(value)} is no file name")
+        raise ValueError(f"{short(value)} is not a file name")
     return value
 
 
 def _digest(value: Any) -> str:
     if not isinstance(value, str) or not _SHA256.fullmatch(value):
-        raise ValueError(f"{short(value)} is no sha256")
+        raise ValueError(f"{short(value)} is not a sha256")
     return value
 
 
 def _count(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 63:
-        raise ValueError(f"{short(value)} is no count")
+        raise ValueError(f"{short(value)} is not a count")
     return value
 
 
 def _counts(values: Any) -> Iterator[int]:
     if not isinstance(values, list):
-        raise ValueError(f"{short(values)} is no list")
+        raise ValueError(f"{short(values)} is not a list")
     return map(_count, values)

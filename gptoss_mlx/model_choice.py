@@ -1,4 +1,4 @@
-"""Which model a conversation opens with."""
+"""Chooses the model of a conversation."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ __all__ = [
 ]
 
 CONTEXT_TOKENS = 8_192
-"""The conversation that must fit with a model for it to be chosen unasked."""
+"""The conversation that must fit beside a model chosen automatically."""
 
 
 def open_model(
     name_or_path: str | os.PathLike[str] | None, say: Callable[[str], None]
 ) -> Checkpoint:
-    """Find a model and open it; make the demo model if that is asked for.
+    """Find a model and open it; make the demo model if it is needed.
 
     Args:
-        name_or_path: As for ``store.resolve``. None: the best of the released models that
-            is in the store and fits this machine, and else the demo model.
-        say: Hears a line about anything that takes over a second, and why it is the demo
-            model that opens where none was named.
+        name_or_path: As in ``store.resolve``. None: the best released model that
+            is in the store and fits this machine, or the demo model.
+        say: Called with a line about anything that takes over a second, and with the reason
+            if the demo model opens without being named.
 
     Raises:
-        ModelNotFoundError: There is no such model.
-        CheckpointError: It cannot be used; see ``open_checkpoint``.
-        ConfigError: Its config.json cannot.
+        ModelNotFoundError: The name is unknown.
+        CheckpointError: The model cannot be used; see ``open_checkpoint``.
+        ConfigError: Its config.json is wrong.
         DataError: The demo model in the package was changed.
-        StorageError: The model cannot be read, or the demo model not written.
+        StorageError: The model cannot be read, or the demo model cannot be written.
     """
     if name_or_path is None:
         model, reason = best_model(this_machine())
@@ -57,7 +57,7 @@ def best_model(machine: Machine) -> tuple[store.StoredModel | None, str]:
     """Choose the best released model in the store that fits a machine.
 
     Returns:
-        The model; or None, and why the demo model answers, in a sentence or two.
+        The model; or None, and the reason for the demo model, in a sentence or two.
 
     Raises:
         StorageError: The store cannot be listed.
@@ -67,29 +67,29 @@ def best_model(machine: Machine) -> tuple[store.StoredModel | None, str]:
         if plan_for(model.size or "", model.recipe or "exact", machine).fits:
             return model, ""
     if not here:
-        reason = "No gpt-oss model is here yet: gptoss-mlx download 20b."
+        reason = "No gpt-oss model is downloaded yet: gptoss-mlx download 20b."
     else:
         smallest = here[-1]
         plan = plan_for(smallest.size or "", smallest.recipe or "exact", machine)
         reason = (
             f"{smallest.name} needs {plan.total_bytes / 1e9:.1f} GB, and a program may use "
-            f"{plan.limit_bytes / 1e9:.1f} GB here: to try it all the same, name it."
+            f"{plan.limit_bytes / 1e9:.1f} GB here. To load it anyway, name it."
         )
         mb = raised_limit_mb(machine, plan.total_bytes)
         if mb is not None:
             reason += f" It fits after: sudo sysctl iogpu.wired_limit_mb={mb}."
-    return None, f"{reason} The demo model answers, a miniature."
+    return None, f"{reason} Using the built-in demo model."
 
 
 def plan_for(size: str, recipe: str, machine: Machine) -> Footprint:
-    """Plan a conversation of CONTEXT_TOKENS with a released model on a machine.
+    """Estimate the memory of a released model with CONTEXT_TOKENS on a machine.
 
     Args:
         size: ``20b`` or ``120b``.
-        recipe: One that is unknown counts as ``exact``, which needs the most.
-        machine: Where it is to run.
+        recipe: An unknown recipe counts as ``exact``, which needs the most.
+        machine: The machine to run on.
     """
-    # Imported here: it brings the whole conversion, which the demo model does not need.
+    # Imported here: it loads the whole conversion, which the demo model does not need.
     from gptoss_mlx.convert.recipes import RECIPES
 
     return footprint_of(

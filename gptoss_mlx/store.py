@@ -1,4 +1,4 @@
-"""Which models are on this machine: the folders in ``GPTOSS_MLX_HOME/models``."""
+"""The models on this machine: the folders in ``GPTOSS_MLX_HOME/models``."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ __all__ = [
     "resolve",
 ]
 
-# Which of several recipes a short name means.
+# If several recipes match a short name, the first of these is chosen.
 _PREFERRED = ("q8", "exact")
 
 
@@ -45,12 +45,12 @@ class StoredModel:
     """A folder of the store.
 
     Attributes:
-        recipe: What it was converted by; None if it was not converted here.
+        recipe: The recipe of its conversion; None if it was not converted here.
         size: ``20b``, ``120b``, or None for a model of another size.
         nbytes: Bytes of its files.
-        layers: None if config.json cannot be read; ``experts`` likewise.
-        problem: Why it cannot be used, in a sentence; None if no reason shows.
-        unfinished: Whether a conversion or a download stopped before it was whole.
+        layers: None if config.json cannot be read; the same for ``experts``.
+        problem: Why it cannot be used, in a sentence; None if no problem was found.
+        unfinished: Whether a conversion or a download stopped before its end.
     """
 
     name: str
@@ -65,21 +65,21 @@ class StoredModel:
 
     @property
     def ready(self) -> bool:
-        """Whether it can be opened, as far as can be told without reading weights."""
+        """Whether it can be opened, as far as can be checked without reading weights."""
         return self.problem is None and not self.unfinished
 
 
 def home() -> Path:
-    """Return the folder of everything the program keeps; it need not exist yet.
+    """Return the folder of all stored data; it may not exist yet.
 
     Raises:
-        StorageError: There is something else of that name.
+        StorageError: The path is not a folder.
     """
     path = _expanded(os.environ.get("GPTOSS_MLX_HOME") or "~/.gptoss-mlx")
     with storage_errors(path):
         if path.exists() and not path.is_dir():
             raise StorageError(
-                f"{path} must be a folder but is none.",
+                f"{path} is not a folder.",
                 hint="Set GPTOSS_MLX_HOME to a folder.",
             )
     return path
@@ -91,11 +91,11 @@ def models_folder() -> Path:
 
 
 def folder_for(name: str, recipe: str) -> Path:
-    """Return where a model that is converted here belongs.
+    """Return the folder for a model that is converted here.
 
     Args:
-        name: What it is called before, e.g. ``gpt-oss-20b``.
-        recipe: What it is converted by.
+        name: The model's name before the conversion, e.g. ``gpt-oss-20b``.
+        recipe: The recipe of the conversion.
     """
     return models_folder() / f"{name}-{recipe}"
 
@@ -112,9 +112,9 @@ def model_size(config: ModelConfig) -> str | None:
 
 
 def released_size(name: str) -> str | None:
-    """Return which model ``20b``, ``gpt-oss-20b`` or its repository's id stands for.
+    """Return the size that ``20b``, ``gpt-oss-20b`` or a repository's id names.
 
-    Case does not count. None: it is no name of a released model.
+    Case is ignored. None: it does not name a released model.
     """
     for size in RELEASED:
         if name.lower() in (size, f"gpt-oss-{size}", f"openai/gpt-oss-{size}"):
@@ -123,7 +123,7 @@ def released_size(name: str) -> str | None:
 
 
 def models() -> list[StoredModel]:
-    """List the store by name, with what is unfinished or broken. No weight is read.
+    """List the models by name, including unfinished and broken ones. No weight is read.
 
     Raises:
         StorageError: The store cannot be listed.
@@ -132,7 +132,7 @@ def models() -> list[StoredModel]:
     with storage_errors(folder):
         if not folder.is_dir():
             return []
-        # Path.is_dir raises where one of them must not be looked at.
+        # Path.is_dir raises an error if access to one of them is denied.
         found = sorted(p for p in folder.iterdir() if os.path.isdir(p))  # noqa: PTH112
     return [_describe(path) for path in found if not path.name.startswith(".")]
 
@@ -141,12 +141,12 @@ def resolve(name_or_path: str | os.PathLike[str]) -> Path:
     """Find a model's folder.
 
     Args:
-        name_or_path: A name in the store, its beginning (``20b`` stands for
+        name_or_path: A name in the store, its beginning (``20b`` matches
             ``gpt-oss-20b-…``), a released model's repository, or a folder. A plain word
-            is a name first.
+            is read as a name first.
 
     Raises:
-        ModelNotFoundError: It is neither.
+        ModelNotFoundError: Neither a model nor a folder matches.
         StorageError: The store cannot be listed.
     """
     text = os.fspath(name_or_path)
@@ -169,8 +169,8 @@ def resolve(name_or_path: str | os.PathLike[str]) -> Path:
     for model in stored:
         if model.unfinished and any(_matches(model.name, name) for name in names):
             raise ModelNotFoundError(
-                f"The model {text!r} must be whole, but {model.path} is unfinished.",
-                hint="Run the command that was writing it again: it continues there.",
+                f"The model {text!r} must be complete, but {model.path} is unfinished.",
+                hint="Run its download or convert command again: it continues there.",
             )
     if size is not None:
         raise ModelNotFoundError(
@@ -183,7 +183,7 @@ def resolve(name_or_path: str | os.PathLike[str]) -> Path:
 
 
 def is_model(name_or_path: str) -> bool:
-    """Return whether this names a model: one that is here, or a released one."""
+    """Whether this names a stored or a released model."""
     if released_size(name_or_path) is not None or name_or_path == "demo":
         return True
     try:
@@ -193,13 +193,13 @@ def is_model(name_or_path: str) -> bool:
 
 
 def find_stored(name: str) -> StoredModel:
-    """Find what is in the store under a name, unfinished and broken models included.
+    """Find a model of the store by name, including unfinished and broken ones.
 
     Args:
-        name: The whole name of its folder, or what stands for one model.
+        name: The full name of its folder, or a short name of one model.
 
     Raises:
-        ModelNotFoundError: There is none, or more than one.
+        ModelNotFoundError: No model matches, or more than one.
         StorageError: The store cannot be listed.
     """
     stored = models()
@@ -211,7 +211,7 @@ def find_stored(name: str) -> StoredModel:
         return found[0]
     if found:
         raise ModelNotFoundError(
-            f"{name!r} stands for {len(found)} models in {models_folder()}.",
+            f"{name!r} matches {len(found)} models in {models_folder()}.",
             hint=f"Name one: {', '.join(model.name for model in found)}",
         )
     raise ModelNotFoundError(f"{name!r} is not a model in {models_folder()}.")
@@ -220,10 +220,10 @@ def find_stored(name: str) -> StoredModel:
 def remove(model: StoredModel) -> None:
     """Remove a model's folder.
 
-    It is renamed first: what an interruption leaves is no model.
+    It is renamed first, so that a partly removed folder is not listed as a model.
 
     Raises:
-        StorageError: The disk refused.
+        StorageError: The system refused.
     """
     with storage_errors(model.path):
         if model.path.is_symlink():
@@ -235,9 +235,9 @@ def remove(model: StoredModel) -> None:
 
 
 def released_models() -> list[StoredModel]:
-    """List what is ready of gpt-oss-120b and -20b, in this order.
+    """List the stored models of gpt-oss-120b and -20b that are ready, in this order.
 
-    Of each the preferred recipe comes first.
+    The preferred recipe of each comes first.
 
     Raises:
         StorageError: The store cannot be listed.
@@ -248,7 +248,7 @@ def released_models() -> list[StoredModel]:
 
 
 def _expanded(path: str) -> Path:
-    """Replace a leading ~; where that user is unknown, it is a name like any other."""
+    """Replace a leading ~; for an unknown user, it stays as it is."""
     return Path(os.path.expanduser(path))  # noqa: PTH111 - Path's own raises then
 
 
@@ -281,9 +281,9 @@ def _suggest(name: str, stored: list[StoredModel]) -> str:
     names = [model.name for model in stored if not model.unfinished]
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
     if close:
-        return f"Name one that is here: {', '.join(close)}"
+        return f"Name one of these: {', '.join(close)}"
     if name == "demo":
-        return "Open it once, which makes it: gptoss-mlx chat demo"
+        return "Open it once, which creates it: gptoss-mlx chat demo"
     return ModelNotFoundError.hint
 
 
@@ -308,7 +308,7 @@ def _describe(path: Path) -> StoredModel:
 
 
 def _check_manifest(folder: Path) -> str | None:
-    """Return the recipe, having seen that every file is there in its length."""
+    """Return the recipe, after a check that every file exists with its length."""
     manifest = read_summary(folder)
     if manifest is None:
         return None

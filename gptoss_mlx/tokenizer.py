@@ -37,7 +37,7 @@ VOCAB_SIZE = 201_088
 NUM_RANKS = 199_998
 
 RANKS_SHA256 = "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d"
-"""Of ``o200k_base.tiktoken`` as OpenAI released it."""
+"""sha256 of OpenAI's released ``o200k_base.tiktoken``."""
 
 DATA_FILE = "o200k_base.xz"
 TABLE_SHA256 = "440741350e7cfa1c0f4869ce742d1b043550adbda5187adcac9e787edac6fba9"
@@ -92,7 +92,7 @@ MESSAGE = NAMED_TOKENS["<|message|>"]
 CALL = NAMED_TOKENS["<|call|>"]
 
 STOP_TOKENS = frozenset({RETURN, CALL, END_OF_TEXT})
-"""What ends an assistant's turn. ``<|end|>`` ends a message only."""
+"""The tokens that end an assistant's turn. ``<|end|>`` ends only a message."""
 
 
 class Tokenizer:
@@ -104,7 +104,7 @@ class Tokenizer:
     def encode(self, text: str) -> list[int]:
         """Encode ``text`` as ordinary text.
 
-        The result holds no special token: ``<|end|>`` in ``text`` becomes the five tokens
+        The result has no special token: ``<|end|>`` in ``text`` becomes the five tokens
         of its characters. Lone surrogates become U+FFFD.
         """
         tokens: list[int] = []
@@ -116,26 +116,26 @@ class Tokenizer:
         return tokens + self._encoding.encode_ordinary(text[start:])
 
     def decode(self, tokens: Iterable[int]) -> str:
-        """Decode ``tokens``. Bytes that are no UTF-8 and ids out of range give U+FFFD."""
+        """Decode ``tokens``. Invalid UTF-8 and ids out of range become U+FFFD."""
         return b"".join(map(self.token_bytes, tokens)).decode("utf-8", errors="replace")
 
     def token(self, text: str) -> int:
         """Return the id of a special token.
 
         Args:
-            text: As in ``SPECIAL_TOKENS``, e.g. ``<|start|>``.
+            text: A key of ``SPECIAL_TOKENS``, e.g. ``<|start|>``.
 
         Raises:
-            KeyError: There is no such token.
+            KeyError: The text is not a special token.
         """
         return SPECIAL_TOKENS[text]
 
     def is_special(self, token: int) -> bool:
-        """Tell whether ``token`` stands for structure and not for text."""
+        """Whether ``token`` is a special token."""
         return NUM_RANKS <= token < VOCAB_SIZE
 
     def token_bytes(self, token: int) -> bytes:
-        """Return the bytes of one token, which need not be whole characters.
+        """Return the bytes of one token, which may be part of a character.
 
         An id out of range gives U+FFFD in UTF-8.
         """
@@ -145,9 +145,9 @@ class Tokenizer:
 
 
 class StreamDecoder:
-    """Decodes tokens as they arrive, holding back characters until they are whole.
+    """Decodes tokens as they arrive, holding back incomplete characters.
 
-    The pieces put together are what ``Tokenizer.decode`` gives for all tokens at once.
+    The joined pieces equal ``Tokenizer.decode`` of all tokens.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -159,7 +159,7 @@ class StreamDecoder:
         return self._decoder.decode(self._tokenizer.token_bytes(token))
 
     def flush(self) -> str:
-        """Return U+FFFD for bytes that were held back, and start anew."""
+        """Return U+FFFD for held-back bytes, and reset."""
         text = self._decoder.decode(b"", final=True)
         self._decoder.reset()
         return text
@@ -184,7 +184,7 @@ def load_tokenizer() -> Tokenizer:
 
 
 def released_ranks() -> bytes:
-    """Return ``o200k_base.tiktoken`` byte for byte: a line of base64 and rank a token.
+    """Return ``o200k_base.tiktoken`` byte for byte: one line per token, base64 and rank.
 
     Raises:
         DataError: The file in the package is missing or was changed.
@@ -196,9 +196,9 @@ def released_ranks() -> bytes:
 
 
 def pack_ranks(released: bytes) -> bytes:
-    """Pack ``o200k_base.tiktoken`` into the form that ships in the package.
+    """Pack ``o200k_base.tiktoken`` for the package.
 
-    The form is xz over a table: the length of each token in one byte, in order of rank,
+    The format is xz over a table: the length of each token in one byte, in order of rank,
     then the tokens' bytes in the same order.
 
     Raises:
@@ -208,7 +208,7 @@ def pack_ranks(released: bytes) -> bytes:
     if digest != RANKS_SHA256:
         raise DataError(
             f"o200k_base.tiktoken must have sha256 {RANKS_SHA256} but has {digest}.",
-            hint="Fetch the file again, and name it uncompressed.",
+            hint="Download the file again, and pass it uncompressed.",
         )
     tokens = [base64.b64decode(line.split()[0]) for line in released.splitlines()]
     table = bytes(map(len, tokens)) + b"".join(tokens)
@@ -216,17 +216,17 @@ def pack_ranks(released: bytes) -> bytes:
 
 
 def _long_runs(text: str) -> Iterator[tuple[int, int]]:
-    r"""Find pieces of whitespace that tiktoken cannot: its regex overflows a stack.
+    r"""Find runs of whitespace that are too long for tiktoken, whose regex overflows.
 
-    Where such a run begins, SPLIT ends a piece: only ``[\r\n/]*`` and ``\s*[\r\n]+`` take
-    whitespace after something else, and both end with what is not in a run. If a newline
-    follows, the run is part of ``\s*[\r\n]+``, which overflows nothing. Else it is
-    ``\s+(?!\S)``: all of it at the end of the text, and all but its last character, which
-    may belong to the next piece, where text follows.
+    SPLIT ends a piece at the beginning of such a run: only ``[\r\n/]*`` and ``\s*[\r\n]+``
+    match whitespace after other text, and both end before a run. If a newline
+    follows, the run is part of ``\s*[\r\n]+``, which does not overflow. Otherwise it is
+    ``\s+(?!\S)``: all of it at the end of the text, or all but its last character, which
+    may belong to the next piece, before other text.
     """
     if len(text) < LONG_RUN:
         return
-    # A run that is too short is not tried again from each character in it.
+    # A run that is too short is not tried again from each of its characters.
     pattern = f"(?<!{INLINE_SPACE}){INLINE_SPACE}{{{LONG_RUN},}}"
     for run in re.finditer(pattern, text):
         following = text[run.end() : run.end() + 1]

@@ -22,7 +22,7 @@ def test_a_pipe_or_folder_is_no_json_file(make: Any, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         read_json_object(path)
 
-    assert str(caught.value) == f"{path}: must be a file but is none."
+    assert str(caught.value) == f"{path}: is not a file."
 
 
 def test_a_missing_json_file_is_a_storage_error(tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_what_is_no_file_is_never_read(make: Any, tmp_path: Path) -> None:
     path = tmp_path / "some.json"
     make(path)
 
-    with pytest.raises(WrongFileError, match="must be a file but is none"):
+    with pytest.raises(WrongFileError, match="is not a file"):
         read_file(path, max_bytes=100)
 
 
@@ -55,7 +55,7 @@ def test_a_file_that_became_a_pipe_while_it_was_opened(
     really_open = os.open
     monkeypatch.setattr(os, "open", lambda _, flags: really_open(pipe, flags))
 
-    with pytest.raises(WrongFileError, match="must be a file but is none"):
+    with pytest.raises(WrongFileError, match="is not a file"):
         read_file(path, max_bytes=100)
 
 
@@ -89,7 +89,7 @@ def test_a_pointer_of_git_lfs_is_not_the_file(tmp_path: Path) -> None:
 
     for read in (lambda: read_file(path, max_bytes=200), lambda: read_json_object(path)):
         with pytest.raises(
-            (WrongFileError, ConfigError), match="pointer of Git LFS"
+            (WrongFileError, ConfigError), match="Git LFS pointer"
         ) as caught:
             read()
         assert caught.value.hint == "Fetch the file itself: git lfs pull"

@@ -173,7 +173,7 @@ def test_models_of_the_store_are_left_out_of_backups(
     convert_checkpoint(tmp_path / "tiny", notice=said.append)
     assert words(heard)[1:] == ["addexclusion", str(store.models_folder())]
     assert said == [
-        f"Time Machine leaves out {store.models_folder()}: what is in it can be made again."
+        f"Time Machine excludes {store.models_folder()}: models can be converted again."
     ]
 
 

@@ -91,8 +91,8 @@ def test_none_that_fits_is_said_with_its_numbers(monkeypatch: pytest.MonkeyPatch
 
     assert best_model(machine(8)) == (
         None,
-        f"20b-q8 needs {needed:.1f} GB, and a program may use 8.0 GB here: to try it all "
-        "the same, name it. The demo model answers, a miniature.",
+        f"20b-q8 needs {needed:.1f} GB, and a program may use 8.0 GB here. To load it "
+        "anyway, name it. Using the built-in demo model.",
     )
 
 
@@ -114,8 +114,8 @@ def test_where_none_is_the_command_to_get_one_is_said(
 
     assert best_model(machine(24)) == (
         None,
-        "No gpt-oss model is here yet: gptoss-mlx download 20b. "
-        "The demo model answers, a miniature.",
+        "No gpt-oss model is downloaded yet: gptoss-mlx download 20b. "
+        "Using the built-in demo model.",
     )
 
 
@@ -135,7 +135,7 @@ def test_where_no_model_is_named_and_none_is_here_the_demo_opens() -> None:
     said: list[str] = []
 
     assert open_model(None, said.append).folder == store.models_folder() / "demo"
-    assert said[0].startswith("No gpt-oss model is here yet: gptoss-mlx download 20b.")
+    assert said[0].startswith("No gpt-oss model is downloaded yet: gptoss-mlx download")
 
 
 @pytest.mark.parametrize(

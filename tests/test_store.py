@@ -256,12 +256,12 @@ def test_a_name_that_is_not_there(folder: Path) -> None:
     with pytest.raises(ModelNotFoundError) as caught:
         store.resolve("nothing")
     assert str(caught.value) == (f"'nothing' is not a folder or a model in {folder}.")
-    assert caught.value.hint == "See which models are here: gptoss-mlx models"
+    assert caught.value.hint == "List the models on this machine: gptoss-mlx models"
 
     put(folder, "gpt-oss-120b-q8")
     with pytest.raises(ModelNotFoundError) as caught:
         store.resolve("gpt-oss-102b-q8")
-    assert caught.value.hint == "Name one that is here: gpt-oss-120b-q8"
+    assert caught.value.hint == "Name one of these: gpt-oss-120b-q8"
 
 
 NAMES_OF_20B = ["20b", "20B", "gpt-oss-20b", "openai/gpt-oss-20b", "OpenAI/GPT-OSS-20B"]
@@ -358,7 +358,7 @@ def test_a_home_that_is_no_folder_is_refused(
     """The hint names the variable that says so."""
     monkeypatch.setenv("GPTOSS_MLX_HOME", home)
 
-    with pytest.raises(StorageError, match="must be a folder but is none") as caught:
+    with pytest.raises(StorageError, match="is not a folder") as caught:
         store.models()
     assert caught.value.hint == "Set GPTOSS_MLX_HOME to a folder."
 
@@ -371,7 +371,7 @@ def test_a_demo_that_was_never_opened_hints_at_opening_it(
 
     with pytest.raises(ModelNotFoundError) as caught:
         store.resolve("demo")
-    assert caught.value.hint == "Open it once, which makes it: gptoss-mlx chat demo"
+    assert caught.value.hint == "Open it once, which creates it: gptoss-mlx chat demo"
 
 
 @pytest.mark.parametrize(

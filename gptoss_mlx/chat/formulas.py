@@ -103,7 +103,7 @@ class _Reader:
         return text
 
     def _next(self, token: str, text: str) -> str:
-        """Return ``text`` with the part that begins with ``token``."""
+        """Convert the part that begins with ``token``, and append it to ``text``."""
         if token.isspace():
             return f"{text} "
         if token == "{":  # noqa: S105

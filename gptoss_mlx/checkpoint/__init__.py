@@ -1,1 +1,1 @@
-"""Read gpt-oss checkpoints in every layout they come in."""
+"""Reads gpt-oss checkpoints in every layout."""

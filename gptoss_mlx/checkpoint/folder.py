@@ -1,4 +1,4 @@
-"""A checkpoint's folder, opened: every tensor of the model, checked, and none read yet."""
+"""Opens a checkpoint's folder: every tensor of the model is checked, and none is read."""
 
 from __future__ import annotations
 
@@ -43,21 +43,21 @@ __all__ = ["Checkpoint", "open_checkpoint"]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The tensors of a model, whatever the files call them.
+    """The tensors of a model, independent of the files' names for them.
 
-    They are listed twice: as Hugging Face's release has them, which is what a conversion
-    writes, and as the model computes with them.
+    They are listed twice: as in Hugging Face's release, for conversion, and as the model
+    computes with them.
 
     Attributes:
-        folder: Where config.json and the files lie.
-        config: What config.json says.
-        config_keys: The same as it is written, with keys that nothing here reads.
-        layout: How the files name and pack the tensors.
+        folder: Folder of config.json and the files.
+        config: The parsed config.json.
+        config_keys: All keys of config.json, including unknown ones.
+        layout: The files' names and packing.
         views: Every tensor of the release, by its name there. A quantized module has
             ``weight``, ``scales`` and (affine) ``biases``.
         parameters: Every tensor that the model computes with, by its name in the model:
-            those of the release, but q, k and v in one and experts' blocks as uint32.
-        files: Every tensor the files have, by its name there.
+            the release's, with q, k and v fused and experts' blocks as uint32.
+        files: Every tensor of the files, by its name there.
         only: The names of the files that may be read; None: all.
     """
 
@@ -77,11 +77,11 @@ class Checkpoint:
         return sum(tensor.nbytes for tensor in self.files.values())
 
     def quantization_of(self, module: str) -> Quantization | None:
-        """Return how the weight of a module of the release is quantized, if it is."""
+        """Return the quantization of a module's weight in the release, or None."""
         return self.views[f"{module}.weight"].quantization
 
     def dtype(self, name: str) -> str:
-        """Return the dtype of a tensor of the release as safetensors spells it."""
+        """Return the dtype of a tensor of the release in safetensors' spelling."""
         view = self.views[name]
         return view.dtype or self.files[view.parts[0].name].dtype
 
@@ -90,19 +90,19 @@ class Checkpoint:
         return math.prod(self.views[name].shape) * DTYPE_BYTES[self.dtype(name)]
 
     def is_verbatim(self, name: str) -> bool:
-        """Tell whether the bytes of a tensor of the release lie in one piece in a file."""
+        """Whether the bytes of a tensor of the release are in one piece in a file."""
         return len(self.views[name].parts) == 1
 
     def chunks(self, name: str, *, chunk_bytes: int = 16 << 20) -> Iterator[bytes]:
-        """Read a tensor of the release as it lies in the file, a piece at a time.
+        """Read a tensor of the release from its file, a chunk at a time.
 
         Raises:
-            ValueError: The tensor lies in two pieces; ``is_verbatim`` tells.
+            ValueError: The tensor is in two pieces; see ``is_verbatim``.
             CorruptFileError: The file has become shorter since it was opened.
             StorageError: The file cannot be read.
         """
         if not self.is_verbatim(name):
-            raise ValueError(f"[chunks] {name} must lie in one piece.")
+            raise ValueError(f"[chunks] {name} must be in one piece.")
         view, nbytes = self.views[name], self.nbytes_of(name)
         return read_chunks(
             self.files[view.parts[0].name],
@@ -114,7 +114,7 @@ class Checkpoint:
     def array(self, name: str) -> mx.array:
         """Return a tensor of the model; MLX reads it when it is evaluated.
 
-        Nothing is kept: what the caller drops is freed, and asking again reads again.
+        Nothing is cached: a dropped array is freed, and a second call reads again.
 
         Args:
             name: One of ``parameters``.
@@ -126,18 +126,18 @@ class Checkpoint:
         return _join(view, [self._load(part.name) for part in view.parts])
 
     def rows(self, name: str, first: int, count: int) -> mx.array:
-        """Read some rows of a tensor of the model now, and nothing else of it.
+        """Read some rows of a tensor of the model now, and no others.
 
-        Of an expert tensor a row is an expert. The file is opened for each call, so that
-        threads can read at once.
+        A row of an expert tensor is an expert. Each call opens the file itself, so that
+        threads can read at the same time.
 
         Args:
             name: One of ``parameters``.
             first: The first row. At least 0.
-            count: How many. At least 1.
+            count: The number of rows. At least 1.
 
         Returns:
-            What ``array(name)[first : first + count]`` is.
+            The same as ``array(name)[first : first + count]``.
 
         Raises:
             ValueError: The tensor has no such rows.
@@ -177,27 +177,27 @@ class Checkpoint:
             self._lazy[path] = loaded
         if part not in self._lazy[path]:
             raise StorageError(f"{path}: has changed since it was opened.")
-        # Taken out, so that an evaluated array lives only as long as its user wants.
+        # Removed from the dict, so that an array is freed with its last reference.
         return self._lazy[path].pop(part)
 
 
 def open_checkpoint(folder: Path, *, only: Collection[str] | None = None) -> Checkpoint:
-    """Open a checkpoint in any layout: read its headers, check every tensor, read none.
+    """Open a checkpoint in any layout: read its headers and check every tensor.
 
-    Takes under a second and a few megabytes at any size.
+    It takes under a second and a few megabytes at any size.
 
     Args:
-        folder: Holds config.json and the safetensors files.
-        only: The names of the files that may be read: others are as if they were not
-            there. None: all.
+        folder: Folder with config.json and the safetensors files.
+        only: The names of the files that may be read: others are ignored. None: all
+            files.
 
     Raises:
-        NoCheckpointError: ``folder`` is none, or lacks config.json or safetensors files.
-        UnfinishedError: It is still being written.
-        ConfigError: config.json is wrong, or (UnsupportedModelError) another model's.
-        CorruptFileError: A file is cut short or its header is wrong.
+        NoCheckpointError: ``folder`` is not a folder, or lacks config.json or safetensors.
+        UnfinishedError: The folder is still being written.
+        ConfigError: config.json is wrong, or (UnsupportedModelError) of another model.
+        CorruptFileError: A file is truncated or its header is wrong.
         CheckpointError: The index contradicts the files, or config.json the tensors: one is
-            missing, unknown, or of another shape or dtype.
+            missing, unknown, or has another shape or dtype.
         QuantizationError: The quantization dictionary does not describe the tensors.
         StorageError: A file cannot be read.
     """
@@ -207,7 +207,7 @@ def open_checkpoint(folder: Path, *, only: Collection[str] | None = None) -> Che
     files = list_tensors(folder, only=only)
     layout = detect_layout(files, quantized=config.quantization is not None)
     openai = layout is Layout.OPENAI
-    # Decided so that a stray tensor of the other kind is what the message is about.
+    # Decided first, so that the message is about a stray tensor of the other kind.
     split = f"{_experts(0)}.gate_up_proj_blocks" not in files and any(
         ".experts.gate_proj." in name for name in files
     )
@@ -239,7 +239,7 @@ def _experts(layer: int) -> str:
 
 
 def _join(view: View, pieces: list[mx.array]) -> mx.array:
-    """Put all of a view's parts, or the same rows of them, together."""
+    """Join a view's parts, or the same rows of them."""
     import mlx.core as mx
 
     if view.joined == "interleaved":
@@ -253,7 +253,7 @@ def _join(view: View, pieces: list[mx.array]) -> mx.array:
 
 
 def _read_rows(tensor: TensorInfo, first: int, count: int) -> mx.array:
-    """Read some rows of a tensor of the files; there may be none."""
+    """Read some rows of a tensor of the files; possibly none."""
     import mlx.core as mx
     import numpy as np
 
@@ -279,7 +279,7 @@ def _quantization_of(
     files: Mapping[str, TensorInfo],
     folder: Path,
 ) -> Quantization | None:
-    """Decide as mlx-lm does: a module with scales is quantized as the table says."""
+    """Decide like mlx-lm: a module with scales is quantized as listed in config.json."""
     table = config.quantization
     has_scales = f"{module}.scales" in files
     entry = table.of(module) if table else None
@@ -320,7 +320,7 @@ def _check_expert_quantization(config: ModelConfig, folder: Path) -> None:
 
 
 def _check_expert_floats(files: Mapping[str, TensorInfo], folder: Path) -> None:
-    """Say what a fine-tune is whose experts were never packed again."""
+    """Refuse a fine-tune whose experts are not in MXFP4."""
     experts = {
         name: tensor
         for name, tensor in files.items()
@@ -331,15 +331,15 @@ def _check_expert_floats(files: Mapping[str, TensorInfo], folder: Path) -> None:
     for name, tensor in experts.items():
         if tensor.dtype in FLOATS and "bias" not in name and len(tensor.shape) > 1:
             raise UnsupportedModelError(
-                f"{folder}: experts must be MXFP4, as they are released, "
+                f"{folder}: experts must be MXFP4, as released, "
                 f"but {short(name)} is {tensor.dtype}: "
-                "a fine-tune that was not packed again.",
+                "the fine-tune was not packed again.",
                 hint="Use a checkpoint with MXFP4 experts: others are not supported yet.",
             )
 
 
 def _check_alike(quantizations: Mapping[str, Quantization | None], folder: Path) -> None:
-    """Refuse what the model could not hold in one module."""
+    """Refuse quantizations that the model cannot hold in one module."""
     first: dict[str, str] = {}
     for module, quantization in quantizations.items():
         other = first.setdefault(parameter_name(module), module)
@@ -365,10 +365,10 @@ def _check_parts(
             if found.dtype not in part.dtypes:
                 raise _wrong(found, "dtype", " or ".join(part.dtypes), found.dtype)
             like = files[view.parts[0].name].dtype
-            if found.dtype != like:  # Two halves that make one tensor.
+            if found.dtype != like:  # two halves of one tensor
                 raise _wrong(found, "dtype", like, found.dtype)
             if found.shape != part.shape:
-                # Only the columns follow from how a weight is packed.
+                # Only the number of columns depends on the packing of a weight.
                 entry = part.quantization
                 if entry and found.shape[:-1] == part.shape[:-1]:
                     raise QuantizationError(
@@ -380,7 +380,7 @@ def _check_parts(
     for name, tensor in files.items():
         if name not in known:
             raise CheckpointError(
-                f"{tensor.path}: tensor {short(name)} is none that config.json implies."
+                f"{tensor.path}: tensor {short(name)} is not implied by config.json."
             )
 
 

@@ -1,4 +1,4 @@
-"""Tell the layouts of a checkpoint apart by what is in them, and list their files.
+"""Detects the layout of a checkpoint, and lists its tensors.
 
 Source: file and tensor names of https://huggingface.co/openai/gpt-oss-20b and -120b.
 """
@@ -23,12 +23,12 @@ __all__ = ["Layout", "check_folder", "detect_layout", "list_tensors"]
 
 INDEX = "model.safetensors.index.json"
 
-# No file system has longer names.
+# The longest file name of any file system.
 MAX_NAME_LENGTH = 255
 
 
 class Layout(Enum):
-    """How a checkpoint names and packs its tensors."""
+    """The names and the packing of a checkpoint's tensors."""
 
     HUGGING_FACE = "Hugging Face, as released"
     OPENAI = "OpenAI original/"
@@ -36,12 +36,12 @@ class Layout(Enum):
 
 
 def detect_layout(names: Collection[str], *, quantized: bool) -> Layout:
-    """Tell the layout from the tensors' names.
+    """Detect the layout from the tensors' names.
 
     Args:
         quantized: Whether config.json has MLX's quantization dictionary.
     """
-    # Most names decide, so that a stray tensor is what the message is about.
+    # Most names decide, so that the message is about a stray tensor.
     openai = sum(name.startswith("block.") for name in names)
     if openai > sum(name.startswith("model.") for name in names):
         return Layout.OPENAI
@@ -51,39 +51,39 @@ def detect_layout(names: Collection[str], *, quantized: bool) -> Layout:
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse what is no folder, or not finished.
+    """Refuse a path that is not a folder, or is not finished.
 
     Raises:
-        NoCheckpointError: ``folder`` is no folder.
-        UnfinishedError: It is still being written.
-        StorageError: It cannot be read.
+        NoCheckpointError: ``folder`` is not a folder.
+        UnfinishedError: The folder is still being written.
+        StorageError: The folder cannot be read.
     """
     with storage_errors(folder):
         if not folder.is_dir():
-            raise NoCheckpointError(f"{folder} must be a folder but is none.")
-        # The real name, so that neither "." nor a link hides it.
+            raise NoCheckpointError(f"{folder} is not a folder.")
+            # The real name: neither "." nor a link may hide the ending.
         if os.path.realpath(folder).endswith(".partial"):
-            raise UnfinishedError(f"{folder} is not finished: it must not be read yet.")
+            raise UnfinishedError(f"{folder} is not finished yet.")
 
 
 def list_tensors(
     folder: Path, *, only: Collection[str] | None = None
 ) -> dict[str, TensorInfo]:
-    """List the tensors of every file of ``folder``; none is read.
+    """List the tensors of every file of ``folder``, without reading them.
 
-    An index says which files count and what is in them. Without one, every
+    An index lists the files and their tensors. Without one, every
     ``model*.safetensors`` counts (every ``*.safetensors`` if there is no such file).
 
     Args:
-        folder: Where they lie.
+        folder: Folder of the files.
         only: The names of the files that may be read. None: all.
 
     Raises:
         NoCheckpointError: There is no safetensors file.
-        CheckpointError: The index names a file or a tensor that is not there, or leaves one
-            out; or two files have the same tensor.
-        CorruptFileError: A file is cut short or its header is wrong.
-        ConfigError: The index is no JSON object.
+        CheckpointError: The index lists a file or a tensor that does not exist, or leaves
+            one out; or two files have the same tensor.
+        CorruptFileError: A file is truncated or its header is wrong.
+        ConfigError: The index is not a JSON object.
         StorageError: A file cannot be read.
     """
     index = folder / INDEX
@@ -95,7 +95,7 @@ def list_tensors(
             if name in tensors:
                 raise CheckpointError(
                     f"{path}: tensor {short(name)} must be in one file "
-                    f"but is in {tensors[name].path.name} too."
+                    f"but is also in {tensors[name].path.name}."
                 )
             tensors[name] = tensor
     if weight_map is not None:
@@ -112,7 +112,7 @@ def _read_index(index: Path) -> dict[str, str]:
             f"{index}: must have a weight_map from tensors to files but has none."
         )
     for file in sorted(set(weight_map.values())):
-        # A file name with a separator could lead out of the folder.
+        # A file name with a separator could point outside the folder.
         if (
             file in ("", ".", "..")
             or any(mark in file for mark in "/\\\0")
@@ -151,7 +151,7 @@ def _files(
 
 
 def _safetensors(folder: Path) -> list[Path]:
-    """List a folder's files, without macOS's ``._`` companions on foreign disks."""
+    """List a folder's files, without macOS's ``._`` files on other file systems."""
     with storage_errors(folder):
         return sorted(
             path
@@ -167,7 +167,7 @@ def _check_index(
         found = tensors[name].path.name if name in tensors else None
         if found != file:
             raise CheckpointError(
-                f"{index}: says that {short(name)} is in {short(file)} "
+                f"{index}: lists {short(name)} in {short(file)} "
                 f"but it is in {short(found) if found else 'no file'}."
             )
     for name, tensor in tensors.items():

@@ -1,7 +1,7 @@
-"""Where each tensor of the model lies in each layout.
+"""Maps each tensor of the model to the tensors of each layout.
 
-A tensor has the name that Hugging Face's release gives it. This table says which tensors
-of the files make it up, of what shapes and dtypes:
+A tensor has its name in Hugging Face's release. The table lists the tensors of
+the files that it is made of; the functions add shapes and dtypes:
 
 =====================================  ==============================================
 Hugging Face (and ours)                OpenAI ``original/``
@@ -19,12 +19,12 @@ model.layers.N.mlp.experts.gate_up_…   block.N.mlp.mlp1_weight.{blocks,scales}
 model.layers.N.mlp.experts.down_proj…  block.N.mlp.mlp2_weight.{blocks,scales}, _bias
 =====================================  ==============================================
 
-MLX folders name tensors as Hugging Face does; a quantized module has ``weight``,
+MLX folders use Hugging Face's names; a quantized module has ``weight``,
 ``scales`` and (affine) ``biases``. mlx-lm splits ``gate_up_proj`` into ``gate_proj`` (even
 rows) and ``up_proj`` (odd rows).
 
-The model computes with a few fewer: q, k and v are one, ``self_attn.qkv_proj``, as they are
-in ``original/``; and experts' blocks are uint32 of eight values, the same bytes.
+The model has fewer tensors: q, k and v are fused to ``self_attn.qkv_proj``, as in
+``original/``; and experts' blocks are uint32 of eight values, with the same bytes.
 """
 
 from __future__ import annotations
@@ -55,10 +55,10 @@ BLOCK_BYTES = MXFP4_GROUP_SIZE // 2
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One tensor of the files, as it must be.
+    """One tensor of the files, with its required shape and dtype.
 
     Attributes:
-        quantization: How it is quantized, if its shape follows from that.
+        quantization: How it is quantized, if its shape depends on that.
     """
 
     name: str
@@ -72,12 +72,12 @@ class View:
     """One tensor, as a view of parts.
 
     Attributes:
-        parts: What it is made of, in order.
+        parts: The tensors of the files, in order.
         joined: ``rows``: one part's rows (the first axis) follow the other's, and the view
             begins at their ``first_row``. ``interleaved``: along the second axis, the
             parts take turns.
-        dtype: What its bytes are read as, if the layouts differ in that. None: as the
-            files have them.
+        dtype: The dtype to view its bytes as, if the layouts differ in it. None: as in
+            the files.
     """
 
     name: str
@@ -89,7 +89,7 @@ class View:
 
     @property
     def quantization(self) -> Quantization | None:
-        """How it is quantized, if its shape follows from that."""
+        """How it is quantized, if its shape depends on that."""
         return self.parts[0].quantization
 
 
@@ -112,7 +112,7 @@ def tensor_views(
 
     Args:
         openai: Whether the files have OpenAI's names.
-        split: Whether the experts' gate and up lie in tensors of their own.
+        split: Whether the experts' gate and up are separate tensors.
         quantizations: How the weight of each dense module is quantized; None if it is not.
     """
     for module in dense_modules(config):
@@ -146,12 +146,12 @@ def parameter_views(views: Mapping[str, View]) -> Iterator[View]:
 
 
 def parameter_name(name: str) -> str:
-    """Return what the model calls a tensor, or a module, of the release."""
+    """Return the model's name of a tensor, or a module, of the release."""
     return re.sub(r"\b[qkv]_proj\b", "qkv_proj", name)
 
 
 def dense_modules(config: ModelConfig) -> Iterator[_Module]:
-    """Yield every module with one weight: all but norms, sinks and experts."""
+    """Yield every module with one weight: all except norms, sinks and experts."""
     hidden, vocab = config.hidden_size, config.vocab_size
     query = config.num_attention_heads * config.head_dim
     key_value = config.num_key_value_heads * config.head_dim
@@ -280,9 +280,9 @@ _OPENAI_LAYER = {
 
 
 def openai_name(name: str) -> str:
-    """Return the name in ``original/`` of what holds a tensor of the root's name.
+    """Return the name in ``original/`` of the tensor for a tensor of the release.
 
-    q, k and v are in one, in this order.
+    q, k and v are fused there, in this order.
     """
     if name in _OPENAI_GLOBALS:
         return _OPENAI_GLOBALS[name]

@@ -1,7 +1,7 @@
-"""Read the header of a safetensors file, and believe none of it unchecked.
+"""Reads the header of a safetensors file, and checks all of it.
 
-MLX takes a shape of [4.5] or an offset past the end of the file without a word, so every
-field is checked here before MLX sees the file.
+MLX accepts a shape of [4.5] or an offset past the end of the file without an error, so
+every field is checked here before MLX opens the file.
 
 Source: https://github.com/huggingface/safetensors#format
 """
@@ -40,25 +40,25 @@ DTYPE_BYTES = {
     "F64": 8,
 }
 
-# The format's own reader takes 100 MB. The largest of a gpt-oss model has 100 kB.
+# The format's own reader accepts 100 MB. A gpt-oss model's largest header has 100 kB.
 MAX_HEADER_BYTES = MAX_JSON_BYTES
 MAX_DIMENSIONS = 8
 MAX_DIMENSION = 1 << 40
 
-# JSON can say it, UTF-8 cannot, and MLX throws at it.
+# JSON can contain it, UTF-8 cannot, and MLX raises an error.
 _HALF_OF_A_PAIR = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """Where one tensor lies.
+    """The place of one tensor.
 
     Attributes:
-        dtype: As the file spells it, e.g. ``BF16``.
+        dtype: The dtype in the file's spelling, e.g. ``BF16``.
         start: First byte, counted from the beginning of the file.
         nbytes: Length in bytes.
-        identity: Of the file whose header was read. Another one's bytes are not the
-            tensor's. None: not known.
+        identity: Identity of the file whose header was read, to notice a replaced file.
+            None: unknown.
     """
 
     name: str
@@ -71,20 +71,20 @@ class TensorInfo:
 
 
 def read_header(path: Path) -> dict[str, TensorInfo]:
-    """Read and check the header of ``path``; no tensor is read.
+    """Read and check the header of ``path``, without reading a tensor.
 
     Returns:
         The file's tensors in the order of their bytes.
 
     Raises:
-        CorruptFileError: The file is cut short, or its header contradicts the format, the
+        CorruptFileError: The file is truncated, or its header contradicts the format, the
             file or itself. The message names the tensor.
         StorageError: The file cannot be read.
     """
     try:
         content, identity = _read_header(path)
     except WrongFileError as error:
-        raise CorruptFileError(path, "must be a file but is none.") from error
+        raise CorruptFileError(path, "is not a file.") from error
     entries = _parse(content, path)
     data_start = 8 + len(content)
     tensors = [
@@ -96,7 +96,7 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
 
 
 def _read_header(path: Path) -> tuple[bytes, FileIdentity]:
-    """Return the header's JSON, and which file has it."""
+    """Return the header's JSON, and the file's identity."""
     with open_file(path) as file:
         identity = FileIdentity.of(os.fstat(file.fileno()))
         file_bytes = identity.nbytes
@@ -110,10 +110,10 @@ def _read_header(path: Path) -> tuple[bytes, FileIdentity]:
             raise CorruptFileError(
                 path,
                 f"must have a header of at most {MAX_HEADER_BYTES:,} bytes "
-                f"but says {header_bytes:,}.",
+                f"but has {header_bytes:,}.",
                 hint=LFS_HINT if prefix == b"version " else None,
             )
-        # No more than is there: reading makes room for all that is asked for.
+        # Never read more than the file has: the buffer is allocated first.
         content = file.read(min(header_bytes, file_bytes))
     if len(content) < header_bytes:
         raise CorruptFileError(
@@ -127,7 +127,7 @@ def _read_header(path: Path) -> tuple[bytes, FileIdentity]:
 def read_chunks(
     tensor: TensorInfo, first: int, nbytes: int, *, chunk_bytes: int = 16 << 20
 ) -> Iterator[bytes]:
-    """Read ``nbytes`` bytes of ``tensor`` from byte ``first`` on, a piece at a time.
+    """Read ``nbytes`` bytes of ``tensor`` from byte ``first`` on, a chunk at a time.
 
     Raises:
         CorruptFileError: The file has changed since its header was read.
@@ -138,7 +138,7 @@ def read_chunks(
         if tensor.identity not in (None, found):
             raise CorruptFileError(
                 tensor.path,
-                "must stay as it is while it is read but has changed.",
+                "changed while it was read.",
                 hint="Run the same command again, once nothing writes to that file.",
             )
         file.seek(tensor.start + first)
@@ -162,13 +162,13 @@ def _parse(content: bytes, path: Path) -> dict[str, Any]:
         return entries
 
     try:
-        # json.loads would take UTF-16 too, which MLX does not.
+        # json.loads would accept UTF-16, which MLX does not.
         entries = json.loads(content.decode(), object_pairs_hook=refuse_twice)
     except (ValueError, RecursionError) as error:
         raise CorruptFileError(path, f"the header must be JSON: {error}.") from error
     if not isinstance(entries, dict):
         raise CorruptFileError(path, "the header must be a JSON object.")
-    # MLX writes null where it was given none.
+    # MLX writes null for missing metadata.
     metadata = entries.pop("__metadata__", None)
     if metadata is None:
         return entries
@@ -217,7 +217,7 @@ def _tensor(
     if end > data_bytes:
         raise refuse(
             f"must end within the file's {data_bytes:,} bytes of data but ends at "
-            f"{short(end)}: the file is cut short, or its header is wrong."
+            f"{short(end)}: the file is truncated, or its header is wrong."
         )
     nbytes = math.prod(shape) * DTYPE_BYTES[dtype]
     if nbytes != end - first:
@@ -237,7 +237,7 @@ def _are_counts(value: Any) -> bool:
 def _check_cover(
     tensors: list[TensorInfo], path: Path, data_start: int, file_bytes: int
 ) -> None:
-    """Refuse overlaps, holes and bytes that no tensor owns."""
+    """Refuse overlaps, gaps and bytes that belong to no tensor."""
     end = data_start
     for tensor in tensors:
         if tensor.start != end:

@@ -37,7 +37,7 @@ app = typer.Typer(
     name="gptoss-mlx",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    # Rich takes longer to import than all the rest of --help takes to run.
+    # Importing Rich takes longer than the rest of --help.
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -88,7 +88,7 @@ def main() -> None:
         try:
             status = app(standalone_mode=False)
         finally:
-            # A closed pipe must be noticed here, not at the interpreter's exit.
+            # A closed pipe must be detected here, not at the interpreter's exit.
             sys.stdout.flush()
         if isinstance(status, int) and status:
             if status > 128:
@@ -105,7 +105,7 @@ def main() -> None:
         print_error(str(error), error.hint)
         sys.exit(1)
     except BrokenPipeError:
-        # What is still buffered has no reader, and the interpreter flushes once more.
+        # The buffer has no reader any more, and the interpreter would flush it again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
@@ -122,7 +122,7 @@ def main() -> None:
 
 
 def _refuse(error: Exception) -> NoReturn:
-    """Say what was wrong with what was typed, and exit with 2."""
+    """Print what is wrong with the arguments, and exit with 2."""
     if type(error).__name__ == "NoArgsIsHelpError":
         typer.echo(str(error), err=True)
     else:
@@ -131,8 +131,8 @@ def _refuse(error: Exception) -> NoReturn:
 
 
 def _exit_soon(status: int) -> NoReturn:
-    """Exit, and do not wait for a step that a model is computing."""
-    # Not imported: a command without a model has no need of MLX.
+    """Exit without waiting for a step that a model is computing."""
+    # Not imported here: a command without a model does not load MLX.
     compute_thread = sys.modules.get("gptoss_mlx.generation.compute_thread")
     if compute_thread is not None and compute_thread.is_computing():
         with contextlib.suppress(OSError):
@@ -143,27 +143,29 @@ def _exit_soon(status: int) -> NoReturn:
 
 
 def _leave_in_order() -> None:
-    """Clean up when told to end: a terminal gets its cursor and its lines back."""
+    """Clean up on a signal to end, so that the terminal gets its cursor and modes back."""
     for number in (signal.SIGTERM, signal.SIGHUP):
-        # nohup has it ignored, and means that.
+        # nohup ignores the signal, on purpose.
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _leave)
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
-    # Told again, it is clearing up already.
+    # On a second signal the clean-up is already running.
     signal.signal(number, signal.SIG_IGN)
     sys.exit(128 + number)
 
 
 def _print_system_error(error: OSError) -> None:
-    """Tell what the operating system refused, where no part of the program did."""
+    """Print an error of the operating system that no other code has handled."""
     reason = error.strerror or str(error) or type(error).__name__
     is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     if is_stdout_error(error):
-        # What is still buffered cannot be written, and the interpreter tries once more.
+        # The buffer cannot be written, and the interpreter would try again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        hint = "Free some space where output goes." if is_full else "See where output goes."
+        hint = (
+            "Free some space where output goes." if is_full else "Check where output goes."
+        )
         print_error(f"{reason}.", hint)
         return
     where = f"{error.filename}: " if error.filename else ""

@@ -35,7 +35,7 @@ def ask(
         list[str] | None,
         typer.Argument(
             metavar="[MODEL] QUESTION",
-            help="What to ask; quotes are needed for what the shell reads, as ? and *. "
+            help="The question. Quote characters that the shell expands, such as ? and *. "
             "Stdin, if any, is put before it.",
             autocompletion=complete_model,
             show_default=False,
@@ -54,8 +54,8 @@ def ask(
 ) -> None:
     """Ask one question, and print the answer.
 
-    The answer goes to stdout as it is written, the rest to stderr. --json prints the
-    messages, tokens and timings when it is whole.
+    The answer goes to stdout as it is written, the rest to stderr. --json prints
+    messages, tokens and timings at the end.
 
     Example: git diff | gptoss-mlx ask "Write a commit message for this."
     """
@@ -88,10 +88,10 @@ def ask(
 
 
 def _read_words(words: list[str], model: str | None) -> tuple[str | None, str | None]:
-    """Tell the model from the question: ``ask 20b "Why?"``, or ``ask why is that``.
+    """Separate the model from the question: ``ask 20b "Why?"``, or ``ask why is that``.
 
     Returns:
-        The model and the question; None for one that was not given.
+        The model and the question; None for a missing one.
     """
     from gptoss_mlx.store import is_model
 
@@ -101,10 +101,10 @@ def _read_words(words: list[str], model: str | None) -> tuple[str | None, str | 
 
 
 def _question(question: str | None) -> str:
-    """Put stdin and the argument together.
+    """Join stdin and the argument to one question.
 
     Raises:
-        AnswerError: There is neither, or stdin is no text.
+        AnswerError: Both are empty, or stdin is not text.
     """
     import sys
 
@@ -116,7 +116,7 @@ def _question(question: str | None) -> str:
     text = "\n\n".join(part.strip("\n") for part in parts if part.strip())
     if not text:
         raise AnswerError(
-            "There must be a question but there is none.",
+            "A question is missing.",
             hint='Ask one: gptoss-mlx ask "What is gpt-oss?"',
         )
     return text
@@ -131,7 +131,7 @@ def _stdin() -> str:
     if b"\0" in data:
         raise AnswerError(
             f"stdin must be text but has a zero byte after {data.index(0):,} bytes.",
-            hint="Pass it through a program that makes text of it first.",
+            hint="Convert it to text first.",
         )
     return data.decode("utf-8-sig", errors="replace")
 
@@ -139,7 +139,7 @@ def _stdin() -> str:
 def _answer(
     conversation: Conversation, question: str, *, quiet: bool, show_reasoning: bool
 ) -> Answer:
-    """Let the model answer, and print the answer as it comes unless ``quiet``.
+    """Run the model, and print the answer as it is written unless ``quiet``.
 
     The reasoning goes to stderr.
     """
@@ -211,33 +211,33 @@ def _print_json(
 
 
 def _check(answer: Answer) -> None:
-    """Say why an answer is not whole.
+    """Report why an answer is incomplete.
 
     Raises:
-        AnswerError: There is none, or the model did not end it.
+        AnswerError: There is no answer, or the model did not complete it.
     """
     from gptoss_mlx.errors import AnswerError
 
     written = f"{answer.usage.generated_tokens:,} tokens"
     if answer.reason == "length" and answer.text.strip():
-        say(f"The answer was cut after {written}, as --max-tokens says.")
+        say(f"The answer was cut after {written} by --max-tokens.")
     elif answer.reason == "length":
         raise AnswerError(
-            f"The model must have room to answer but was still reasoning after {written}.",
-            hint=f"Give it more: --max-tokens {10 * answer.usage.generated_tokens}",
+            f"The model was still reasoning after {written}, without an answer.",
+            hint=f"Allow more tokens: --max-tokens {10 * answer.usage.generated_tokens}",
         )
     elif answer.reason == "context":
         raise AnswerError(
-            f"The answer must fit the context but was cut after {written}: it is full.",
-            hint="Shorten what the question stands on, or ask with --effort low.",
+            f"The answer was cut after {written}: the context is full.",
+            hint="Shorten the input, or ask with --effort low.",
         )
     elif answer.reason == "repetition":
         raise AnswerError(
-            f"The answer must come to an end but repeats itself: stopped after {written}.",
+            f"The answer was stopped after {written}: it repeats itself.",
             hint="Ask again with another --seed or a --temperature of 1.",
         )
     elif not answer.text.strip():
         raise AnswerError(
-            f"The model must answer but ended without one after {written}.",
-            hint="Ask again, or see what it wrote: --json",
+            f"The model ended without an answer after {written}.",
+            hint="Ask again, or see all of its output: --json",
         )

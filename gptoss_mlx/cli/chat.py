@@ -45,7 +45,7 @@ def chat(
 
     In a terminal it prompts for questions until Ctrl-D or /quit; /help lists the commands
     and keys. By pipe it answers each line: answers go to stdout, the rest to stderr. With
-    nothing on stdin it takes a tour of four questions.
+    empty stdin it asks the model four questions.
 
     Example: echo "What is gpt-oss?" | gptoss-mlx chat
     """
@@ -102,7 +102,7 @@ def chat(
 
 
 def _take_tour(llm: LLM) -> None:
-    """Ask the tour's questions, which go to stderr; the answers go to stdout."""
+    """Ask the tour's questions: they go to stderr, the answers to stdout."""
     import sys
 
     from gptoss_mlx.demo.questions import TOUR

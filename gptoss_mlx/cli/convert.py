@@ -31,10 +31,10 @@ def convert(
         ),
     ] = "q8",
 ) -> None:
-    """Convert a released checkpoint to one that runs.
+    """Convert a released checkpoint to a model to run.
 
     SRC is in Hugging Face's layout or OpenAI's (original/). Experts keep the released
-    bytes. gptoss-mlx and mlx-lm run what is written. After an interruption, the same
+    bytes. gptoss-mlx and mlx-lm load the result. After an interruption, the same
     command continues.
 
     Example: gptoss-mlx convert ~/Downloads/gpt-oss-20b

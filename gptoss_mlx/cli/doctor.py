@@ -17,7 +17,7 @@ def doctor(
         str | None,
         typer.Argument(
             metavar="MODEL",
-            help=f"Measure its speed too. {MODELS}",
+            help=f"Also measure the speed of this model. {MODELS}",
             show_default=False,
         ),
     ] = None,
@@ -26,18 +26,18 @@ def doctor(
         bool, typer.Option("--markdown", help="Print a table to paste into an issue.")
     ] = False,
 ) -> None:
-    """Look at this machine, and test the program on it.
+    """Describe this machine, and test the program on it.
 
-    The demo model's logits are compared with OpenAI's, its answers with what it was
-    trained to say, and a layer of gpt-oss's real shape with one in NumPy, all on the
-    machine's own device. The exit code is 1 if something is wrong. With MODEL its speed
-    and memory are measured, for two minutes at most. Nothing is asked of a network.
+    The demo model's logits are compared with OpenAI's, its answers with its training
+    texts, and a layer of gpt-oss's real shape with one in NumPy, all on the machine's own
+    device. The exit code is 1 if a test fails. With MODEL, its speed and memory are
+    measured, for two minutes at most. The network is not used.
 
     Example: gptoss-mlx doctor 20b --markdown
     """
     import os
 
-    # Read when MLX computes its first product. Where it is on, as it is by default, an M5
+    # MLX reads it at its first product. By default it is on, and an M5
     # rounds the operands of float32 products to 11 bits.
     os.environ["MLX_ENABLE_TF32"] = "0"
     # Imported here so that --help does not wait for MLX.

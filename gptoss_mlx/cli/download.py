@@ -30,11 +30,11 @@ def download(
         ),
     ] = "q8",
 ) -> None:
-    """Download a released model, check it, and convert it to one that runs.
+    """Download a released model, check it, and convert it.
 
-    What arrives lies in the Hugging Face cache, and every file is compared with the
-    sha256 of OpenAI's release. After an interruption, the same command goes on where it
-    stopped.
+    The files go to the Hugging Face cache, and each one is compared with the
+    sha256 of OpenAI's release. After an interruption, the same command continues where
+    it stopped.
 
     Example: gptoss-mlx download 20b
     """
@@ -42,12 +42,12 @@ def download(
 
 
 def download_model(model: str, recipe: str, *, patience_s: float | None = None) -> Path:
-    """Do what the command does, told on stderr; return the converted model's folder.
+    """Run the download with messages on stderr; return the converted model's folder.
 
     Args:
-        model: What the user calls it.
-        recipe: What it is converted by.
-        patience_s: How long the Hub's first answer may take. None: as long as usual.
+        model: The model's name as typed.
+        recipe: The recipe to convert it with.
+        patience_s: Seconds to wait for the Hub's first answer. None: the default.
     """
     from gptoss_mlx.cli.progress import byte_progress
     from gptoss_mlx.sharing.download import PATIENCE_S
@@ -63,20 +63,20 @@ def download_model(model: str, recipe: str, *, patience_s: float | None = None) 
                 patience_s=PATIENCE_S if patience_s is None else patience_s,
             )
     except (KeyboardInterrupt, SystemExit):
-        # SystemExit is what a signal to end raises.
+        # A signal to end raises SystemExit.
         say(f"Stopped. To continue: {download_command(model, recipe)}")
         raise
 
 
 @contextmanager
 def _interrupted_once() -> Iterator[None]:
-    """Let a second Ctrl-C not disturb the clearing up that the first has begun."""
+    """Ignore a second Ctrl-C while the first one cleans up."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    # Otherwise it is ignored, or the caller's own.
+    # Otherwise the signal is ignored, or handled by the caller.
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield
         return
@@ -84,7 +84,7 @@ def _interrupted_once() -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
-        raise  # The process ends.
+        raise  # the process ends
     except BaseException:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise

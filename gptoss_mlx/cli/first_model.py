@@ -1,4 +1,4 @@
-"""What to open where no model is named."""
+"""Chooses a model if none is named."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ if TYPE_CHECKING:
 __all__ = ["Choice", "Offer", "can_offer", "choose_model", "make_offer", "may_have_network"]
 
 
-# Of somebody who waits for a conversation.
+# Seconds that a user waits for a chat to begin.
 PATIENCE_S = 4.0
 
 
 class Download(Protocol):
-    """Downloads a model by a recipe, and gives its folder."""
+    """Downloads a model and converts it with a recipe; returns its folder."""
 
     def __call__(self, model: str, recipe: str, *, patience_s: float) -> Path: ...
 
 
-# Its being there is a no that was said.
+# This file records that the user has declined.
 DECLINED = "no-download-offer"
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What to load, and what was asked already.
+    """The model to load, and a question that was already typed.
 
     Attributes:
         model: A model's folder, or ``demo``.
-        question: What was typed where a yes or a no was expected; None: one of these.
+        question: The text typed in place of yes or no, or None.
     """
 
     model: str | Path
@@ -48,12 +48,12 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A model to download, and why.
+    """A model to download, and the reasons.
 
     Attributes:
         size: ``20b`` or ``120b``; None if neither fits.
-        lines: What to tell the user, without the question.
-        nbytes: To download.
+        lines: Lines to print, without the question.
+        nbytes: Size of the download.
     """
 
     size: str | None
@@ -62,13 +62,13 @@ class Offer:
 
 
 def choose_model(machine: Machine, download: Download, *, may_offer: bool) -> Choice:
-    """Choose the best model that is here; without one, offer the download.
+    """Choose the best stored model; without one, offer the download.
 
     Args:
-        machine: Where it is to run.
-        download: Called where the user says yes. If it fails, the demo model opens.
-        may_offer: Whether there is somebody to ask, and perhaps a network. Who has said no
-            is not asked again.
+        machine: The machine to run on.
+        download: Called if the user agrees. If it fails, the demo model opens.
+        may_offer: Whether there is a user to ask, and perhaps a network. A user who has
+            declined is not asked again.
     """
     from gptoss_mlx.convert.recipes import DEFAULT_RECIPE
     from gptoss_mlx.demo.folder import DEMO
@@ -86,7 +86,7 @@ def choose_model(machine: Machine, download: Download, *, may_offer: bool) -> Ch
     if offer is None or offer.size is None:
         say(reason)
         return Choice(DEMO)
-    say("The demo model is here at once: a miniature that knows a little.")
+    say("Until then the built-in demo model answers.")
     wanted = f"Download gpt-oss-{offer.size} now ({offer.nbytes / 1e9:.1f} GB)? [y/N]"
     answer = typer.prompt(wanted, default="", show_default=False, err=True).strip()
     match answer.lower().rstrip(".!"):
@@ -100,20 +100,20 @@ def choose_model(machine: Machine, download: Download, *, may_offer: bool) -> Ch
 
 
 def _downloaded(download: Download, size: str, recipe: str) -> str | Path:
-    """Download a model; the demo model stands in for one that does not come."""
+    """Download a model; return the demo model if that fails."""
     from gptoss_mlx.demo.folder import DEMO
 
     try:
         return download(size, recipe, patience_s=PATIENCE_S)
     except GptOssError as error:
         hint = error.hint.rstrip(".")
-        say(f"{error} {hint}. The demo model answers meanwhile.")
+        say(f"{error} {hint}. Using the built-in demo model.")
         return DEMO
 
 
 def _remember_no(declined: Path, size: str) -> None:
-    """Not ask again, and say what will."""
-    say(f"gptoss-mlx download {size} fetches it at any time.")
+    """Record that the user declined, and print how to download later."""
+    say(f"To download it later: gptoss-mlx download {size}")
     try:
         with storage_errors(declined):
             declined.parent.mkdir(parents=True, exist_ok=True)
@@ -125,14 +125,14 @@ def _remember_no(declined: Path, size: str) -> None:
 
 
 def make_offer(machine: Machine) -> Offer:
-    """Say what fits a machine, the larger model first."""
+    """List which models fit a machine, the larger one first."""
     from gptoss_mlx.convert.recipes import DEFAULT_RECIPE
     from gptoss_mlx.model_choice import plan_for
     from gptoss_mlx.sharing.releases import RELEASES
 
     lines = [
         f"{machine.device} has {machine.memory_bytes / 1e9:.1f} GB, of which a program may "
-        f"use {machine.limit_bytes / 1e9:.1f} GB. No gpt-oss model is here yet."
+        f"use {machine.limit_bytes / 1e9:.1f} GB. No gpt-oss model is downloaded yet."
     ]
     best = None
     for size in sorted(RELEASES):  # 120b before 20b
@@ -144,17 +144,17 @@ def make_offer(machine: Machine) -> Offer:
 
 
 def can_offer() -> bool:
-    """Tell whether somebody is at the terminal, and there may be a network."""
+    """Whether a user is at the terminal, and there may be a network."""
     import sys
 
     return sys.stdin.isatty() and sys.stderr.isatty() and may_have_network()
 
 
 def may_have_network() -> bool:
-    """Tell whether there can be a network, without asking one.
+    """Whether there can be a network, without using it.
 
-    A machine with no interface but its own loopback has none; nor does one that was told
-    to stay offline.
+    There is none if the loopback is the only interface, or in huggingface_hub's
+    offline mode.
     """
     import os
     import socket
@@ -178,6 +178,6 @@ def _line(size: str, plan: Footprint, machine: Machine) -> str:
     if mb is None:
         return f"{needs}: it does not fit."
     return (
-        f"{needs}: it fits if you let a program use more, until the next restart: "
+        f"{needs}: it fits if you raise a program's limit, until the next restart: "
         f"sudo sysctl iogpu.wired_limit_mb={mb}"
     )

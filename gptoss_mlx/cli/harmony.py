@@ -23,7 +23,7 @@ FileArg = Annotated[
 
 @harmony.callback()
 def _harmony() -> None:
-    """Show prompts and answers as the model sees them.
+    """Show prompts and answers as the model reads and writes them.
 
     Example: gptoss-mlx harmony render chat.json --text
     """
@@ -73,7 +73,7 @@ def parse(
         str | None,
         typer.Option(
             metavar="ROLE",
-            help="Who speaks, where the ids begin after <|start|> and the role.",
+            help="The speaker's role, if the ids begin after <|start|> and the role.",
             show_default=False,
         ),
     ] = None,
@@ -81,7 +81,7 @@ def parse(
     """Print the messages in a list of token ids, as JSON.
 
     FILE holds the list: [200006, 1428, 200008, 12194, 200007]. Every message has its
-    tokens; one whose form is wrong says what was guessed.
+    tokens; a malformed one has a note on how it was read.
 
     Example: gptoss-mlx harmony render chat.json | gptoss-mlx harmony parse -
     """
@@ -98,7 +98,7 @@ def parse(
     if role is not None and known is None:
         raise HarmonyError(
             f"--role must be one of {', '.join(ROLES)} but is {role!r}.",
-            hint="Name the role that the prompt ended with, usually assistant.",
+            hint="Use the role at the end of the prompt, usually assistant.",
         )
     messages = [
         {
@@ -112,16 +112,16 @@ def parse(
         )
     ]
     shown = json_text({"messages": messages})
-    # Token ids on one line. Texts have no line breaks of their own in JSON.
+    # Token ids on one line. JSON texts contain no line breaks.
     numbers = re.compile(r"\[\n\s+(\d[\d,\s]*)\n\s+\]")
     print_text(numbers.sub(lambda found: f"[{' '.join(found[1].split())}]", shown))
 
 
 def _read_json(file: Path, command: str) -> object:
-    """Read a file, or stdin, for a command of these.
+    """Read a file, or stdin, for one of these commands.
 
     Raises:
-        HarmonyError: It cannot be read, or is no JSON.
+        HarmonyError: It cannot be read, or is not JSON.
     """
     import json
     import sys

@@ -75,7 +75,7 @@ def remove_model(
     if not yes:
         if not sys.stdin.isatty():
             raise AnswerError(
-                f"{escaped(model.name)} is not removed unasked.",
+                f"{escaped(model.name)} is not removed without confirmation.",
                 hint=f"gptoss-mlx models rm --yes {shlex.quote(model.name)}",
             )
         question = f"Remove {escaped(model.name)} ({size_text(model.nbytes)})?"
@@ -87,7 +87,7 @@ def remove_model(
 
 def _row(model: StoredModel) -> tuple[str, str, str, str, str]:
     if model.unfinished:
-        state = "unfinished: run the command that was writing it again"
+        state = "unfinished: run the same command again"
     elif model.problem:
         state = f"broken: {model.problem}"
     else:

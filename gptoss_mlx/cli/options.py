@@ -1,4 +1,4 @@
-"""Arguments and options that more than one command takes."""
+"""Arguments and options of more than one command."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = [
     "one_model",
 ]
 
-# A folder that does not exist is the library's error to tell, with its hint.
+# The library reports a missing folder itself, with a hint.
 CheckpointArg = Annotated[
     Path,
     typer.Argument(
@@ -40,7 +40,7 @@ DEFAULT_MODEL = "  [default: 20b or 120b if it is here, else demo]"
 
 
 def complete_model(incomplete: str) -> list[str]:
-    """List the models whose names begin with what was typed, for Tab."""
+    """List the model names that begin with the typed text, for Tab completion."""
     # Imported here: --help does not need it.
     from gptoss_mlx.errors import GptOssError
     from gptoss_mlx.store import models
@@ -104,13 +104,13 @@ MaxTokensOpt = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="The most tokens an answer may have, reasoning included.",
+        help="The most tokens of an answer, reasoning included.",
         show_default=False,
     ),
 ]
 
 ShowReasoningOpt = Annotated[
-    bool, typer.Option("--show-reasoning", help="Print the reasoning too.")
+    bool, typer.Option("--show-reasoning", help="Also print the reasoning.")
 ]
 
 TemperatureOpt = Annotated[
@@ -128,7 +128,7 @@ TopPOpt = Annotated[
     typer.Option(
         min=0.001,
         max=1,
-        help="Draw from the likeliest tokens that have this probability together.",
+        help="Draw from the likeliest tokens that together have this probability.",
         show_default=False,
     ),
 ]
@@ -147,16 +147,16 @@ WireOpt = Annotated[
     bool,
     typer.Option(
         "--wire/--no-wire",
-        help="Whether to keep macOS from moving a large model's memory while it answers.",
+        help="Whether to wire a large model's memory while it answers, so macOS keeps it.",
     ),
 ]
 
 
 def one_model(argument: str | None, option: str | None) -> str | None:
-    """Return the model that was named, as an argument or with ``--model``.
+    """Return the model named by the argument or by ``--model``.
 
     Raises:
-        BadParameter: It was named twice, and not the same.
+        BadParameter: Both are given, and differ.
     """
     if argument is not None and option is not None and argument != option:
         raise typer.BadParameter(

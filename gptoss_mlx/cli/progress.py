@@ -1,4 +1,4 @@
-"""Shows how far something is, on stderr."""
+"""Shows progress on stderr."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ if TYPE_CHECKING:
 
 __all__ = ["TokenProgress", "byte_progress", "size_text", "token_progress"]
 
-# Without a terminal, a line now and then.
+# Seconds between lines if there is no terminal.
 LINE_S = 10.0
 
 
 def size_text(nbytes: float) -> str:
-    """Write a number of bytes for people: in GB, or MB below a tenth of one."""
+    """Format a number of bytes in GB, or in MB below a tenth of a GB."""
     return f"{nbytes / 1e9:.2f} GB" if nbytes >= 1e8 else f"{nbytes / 1e6:.1f} MB"
 
 
 @contextmanager
 def byte_progress(task: str) -> Iterator[Callable[[int, int], None]]:
-    """Give a function that takes the bytes done and those in all, and shows them.
+    """Yield a function that takes the bytes done and the total, and shows them.
 
-    A bar with the rate where stderr is a terminal, plain lines where it is none.
+    Shows a bar with the rate if stderr is a terminal, and plain lines otherwise.
 
     Args:
-        task: What is being done, capitalised, e.g. ``Converting``.
+        task: The task, capitalised, e.g. ``Converting``.
     """
     if not sys.stderr.isatty():
         yield _plain_lines(task)
@@ -61,7 +61,7 @@ def byte_progress(task: str) -> Iterator[Callable[[int, int], None]]:
         def show(done: int, total: int) -> None:
             nonlocal started
             if not started:
-                # What an earlier run has done does not count towards the rate.
+                # Bytes of an earlier run do not count for the rate.
                 bar.reset(row, completed=done, total=total)
                 started = True
             bar.update(row, completed=done, total=total)
@@ -70,7 +70,7 @@ def byte_progress(task: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def _time_text(seconds: float) -> str:
-    """Write a duration as hours, minutes and seconds."""
+    """Format a duration as hours, minutes and seconds."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
@@ -98,7 +98,7 @@ def _plain_lines(task: str) -> Callable[[int, int], None]:
 
 
 class TokenProgress:
-    """A line on what the model does until it answers."""
+    """A status line until the model answers."""
 
     def __init__(self, status: Status | None) -> None:
         self._status = status
@@ -106,11 +106,11 @@ class TokenProgress:
         self._tokens = 0
 
     def reading(self, done: int, total: int) -> None:
-        """Tell that ``done`` tokens of the prompt are read."""
-        self._say(f"Reading {done:,} of {total:,} tokens")
+        """Show that ``done`` tokens of the prompt are prefilled."""
+        self._say(f"Prefilling {done:,} of {total:,} tokens")
 
     def reasoning(self) -> None:
-        """Tell that one more token has come that is not the answer's."""
+        """Count one more token that is not part of the answer."""
         if not self._tokens:
             self._begun = time.monotonic()
         self._tokens += 1
@@ -119,7 +119,7 @@ class TokenProgress:
         )
 
     def stop(self) -> None:
-        """Take the line away: what follows is written in its place."""
+        """Remove the line; the answer is written in its place."""
         if self._status is not None:
             self._status.stop()
 
@@ -130,11 +130,11 @@ class TokenProgress:
 
 @contextmanager
 def token_progress() -> Iterator[TokenProgress]:
-    """Give what shows how far an answer is, where stderr is a terminal."""
+    """Yield a status line for an answer's progress, if stderr is a terminal."""
     if not sys.stderr.isatty():
         yield TokenProgress(None)
         return
     from rich.console import Console
 
-    with Console(stderr=True).status("[dim]Reading the question[/dim]") as status:
+    with Console(stderr=True).status("[dim]Prefilling the question[/dim]") as status:
         yield TokenProgress(status)

@@ -15,7 +15,7 @@ __all__ = [
 
 
 class _WatchedFile(io.FileIO):
-    """Remembers the error of a write, which does not say what it was writing to."""
+    """Keeps the error of a write, since an OSError does not name the stream."""
 
     error: OSError | None = None
 
@@ -28,23 +28,23 @@ class _WatchedFile(io.FileIO):
 
 
 def open_closed_streams() -> None:
-    """Give closed standard streams the null device: no other file gets their numbers."""
+    """Open closed standard streams as the null device; no file may get their numbers."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, PTH123 - for good
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, PTH123 - stays open
 
 
 def print_in_any_encoding() -> None:
-    """Replace what a stream's encoding does not have, as a latin-1 terminal's."""
+    """Replace characters that a stream's encoding lacks, for example latin-1's."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
 
 
 def watch_stdout() -> None:
-    """Let ``is_stdout_error`` know what writing to stdout raises from now on."""
+    """Watch for errors of writes to stdout, for ``is_stdout_error``."""
     stdout = sys.stdout
-    # Another one is a test's, or somebody's who calls the program from Python.
+    # Another object is from a test, or from a caller in Python.
     if stdout is not sys.__stdout__ or not isinstance(stdout, io.TextIOWrapper):
         return
     stdout.flush()
@@ -61,7 +61,7 @@ def watch_stdout() -> None:
 
 
 def is_stdout_error(error: OSError) -> bool:
-    """Tell whether writing to stdout has raised this error."""
+    """Whether a write to stdout has raised this error."""
     buffer = getattr(sys.stdout, "buffer", None)
     raw = getattr(buffer, "raw", buffer)
     return isinstance(raw, _WatchedFile) and raw.error is error

@@ -1,4 +1,4 @@
-"""Usage errors in our own words: what was typed, what is right, and the next command."""
+"""Usage errors: the user's own arguments, what is wrong, and the next command."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import typer
 
 __all__ = ["UsageError", "UsageMessage", "usage_message"]
 
-# Typer keeps its copy of Click to itself, and gives this way to the class of all of them.
+# Typer does not export its copy of Click; this is the base class of its errors.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
-# What other programs call it, and our command; {rest} is what the user typed after it.
+# Other programs' command names, and ours; {rest} is the text that follows.
 ELSEWHERE = {
     "run": "gptoss-mlx chat {rest}",
     "start": "gptoss-mlx chat {rest}",
@@ -40,10 +40,10 @@ NOT_YET = {"serve": "gptoss-mlx does not serve an API yet; ask --json is for scr
 
 
 class UsageMessage(NamedTuple):
-    """What to tell the user.
+    """A message for the user.
 
     Attributes:
-        message: What is wrong, with what was typed.
+        message: What is wrong, with the user's own text.
         hint: The next command.
     """
 
@@ -52,11 +52,11 @@ class UsageMessage(NamedTuple):
 
 
 def usage_message(error: Exception, arguments: Sequence[str]) -> UsageMessage:
-    """Put a usage error of Typer's into words.
+    """Convert a usage error of Typer's to a message.
 
     Args:
         error: A ``UsageError``.
-        arguments: What was typed after the program's name.
+        arguments: The arguments after the program's name.
     """
     context: Any = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "gptoss-mlx"
@@ -93,7 +93,7 @@ def _name(error: Exception) -> str:
 
 
 def _bad_value(error: Exception) -> str:
-    """Say what a value must be. Typer checks by Pydantic, whose error has the value."""
+    """Describe what a value must be. Typer checks it with Pydantic, which has the value."""
     text = str(getattr(error, "message", error)).rstrip(".")
     reason = text.removeprefix("Value error, ").removeprefix("Input should be ")
     reason = reason.partition(", unable to parse")[0]
@@ -134,7 +134,7 @@ def _no_command(
 
 
 def _example(context: Any, command: str) -> str:
-    """Return the example that the command's help ends with."""
+    """Return the example at the end of the command's help."""
     text = (context.command.help or "") if context is not None else ""
     _, found, example = text.rpartition("Example:")
     return " ".join(example.split()) if found else f"See {command} --help"

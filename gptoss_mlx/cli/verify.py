@@ -20,17 +20,17 @@ def verify(
         Path | None,
         typer.Option(
             metavar="SRC",
-            help="Released checkpoint that the model must have been made from.",
+            help="Released checkpoint that the model was made from.",
             show_default=False,
         ),
     ] = None,
     as_json: JsonOpt = False,
 ) -> None:
-    """Prove that a converted model is unchanged.
+    """Check that a converted model is unchanged.
 
-    Reads every byte and compares it with the manifest. With --against, experts and all
-    else that the recipe leaves as released must have the source's bytes, and the rest is
-    quantized again and compared.
+    Reads every byte and compares it with the manifest. With --against, experts and
+    everything else that the recipe keeps as released must have the source's bytes, and
+    the rest is quantized again and compared.
 
     Example: gptoss-mlx verify 20b --against ~/Downloads/gpt-oss-20b
     """
@@ -44,13 +44,13 @@ def verify(
     if as_json:
         print_json({"folder": str(folder), **asdict(report)})
         return
-    print_line(f"{folder} is right.")
+    print_line(f"{folder}: verified")
     print_line(
         f"manifest: {report.files} files, {report.tensors} tensors, "
-        f"{size_text(report.nbytes)} have the recorded sha256"
+        f"{size_text(report.nbytes)} match the recorded sha256"
     )
     if report.identical is not None:
         print_line(
-            f"source: {report.identical} tensors have its bytes, "
-            f"{report.requantized} are its tensors quantized"
+            f"source: {report.identical} tensors have the same bytes, "
+            f"{report.requantized} match after quantizing"
         )

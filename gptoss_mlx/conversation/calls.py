@@ -52,7 +52,7 @@ class Call:
 
 
 def assistant_deltas(deltas: Sequence[Delta]) -> list[Delta]:
-    """Return the assistant's deltas; those for a tool keep their recipient."""
+    """Return the assistant's deltas; only those for a tool keep a recipient."""
     return [
         replace(delta, recipient=None) if delta.recipient in NO_TOOL else delta
         for delta in deltas

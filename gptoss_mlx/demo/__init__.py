@@ -1,1 +1,1 @@
-"""The demo model that ships in the package."""
+"""The built-in demo model."""

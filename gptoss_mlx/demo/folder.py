@@ -1,4 +1,4 @@
-"""The demo model's folder in the store, unpacked and converted where it is not there."""
+"""The demo model's folder in the store; it is unpacked and converted if missing."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ __all__ = ["DEMO", "open_demo"]
 
 DEMO = "demo"
 
-# convert notes its source's name in the manifest: that tells which demo a folder is.
+# The manifest has the name of convert's source, which identifies the demo's version.
 SOURCE_PREFIX = "gptoss-mlx-demo-"
 SOURCE = SOURCE_PREFIX + DEMO_SHA256[:16]
 
 
 def open_demo(say: Callable[[str], None]) -> Checkpoint:
-    """Open the demo model; unpack and convert it first if it is not there.
+    """Open the demo model; unpack and convert it first if it is missing.
 
-    A demo that an older version of the package made, or that was damaged since, is
-    replaced. A folder of that name which the package did not make is left alone.
+    A demo that an older version of the package made, or that was damaged, is
+    replaced. A folder of that name from another source is left alone.
 
     Raises:
         DataError: The demo model in the package was changed.
         CheckpointError: The folder is not the package's, and cannot be used.
-        StorageError: The disk refused.
+        StorageError: The system refused.
     """
     folder = store.models_folder() / DEMO
     with storage_errors(folder):
@@ -45,7 +45,7 @@ def open_demo(say: Callable[[str], None]) -> Checkpoint:
             return checkpoint
         say("Unpacking the demo model, which takes a few seconds once.")
         folder.parent.mkdir(parents=True, exist_ok=True)
-        # On the same disk, so that a finished model moves into place at once.
+        # On the same disk, so that the finished model is moved in one step.
         with tempfile.TemporaryDirectory(prefix=".demo-", dir=folder.parent) as scratch:
             _build(Path(scratch))
             _move_into_place(Path(scratch), folder)
@@ -53,7 +53,7 @@ def open_demo(say: Callable[[str], None]) -> Checkpoint:
 
 
 def _build(scratch: Path) -> None:
-    # Imported here: a demo that is there needs no conversion.
+    # Imported here: an existing demo needs no conversion.
     from gptoss_mlx.convert.pipeline import convert_checkpoint
 
     unpack_demo(scratch / SOURCE)
@@ -66,16 +66,16 @@ def _move_into_place(scratch: Path, folder: Path) -> None:
     try:
         (scratch / DEMO).rename(folder)
     except OSError:
-        # Another process was quicker. What it made is as good.
+        # Another process was faster; its model is equal.
         if _open_there(folder) is None:
             raise
 
 
 def _open_there(folder: Path) -> Checkpoint | None:
-    """Open what is there.
+    """Open the folder if it is there.
 
     Returns:
-        None where nothing is, or what the package made and can no longer use.
+        None if it is missing, or was made by the package and cannot be used any more.
 
     Raises:
         GptOssError: The package did not make it, and it cannot be opened.

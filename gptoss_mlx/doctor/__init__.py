@@ -1,1 +1,1 @@
-"""What this machine is, and whether the program is right on it."""
+"""Describes this machine, and tests the program on it."""

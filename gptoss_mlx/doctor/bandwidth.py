@@ -1,4 +1,4 @@
-"""How quickly a chip reads memory, which bounds how quickly a model writes.
+"""The memory bandwidth of a chip, which limits the speed of decoding.
 
 Source: Apple's technical specifications of the Macs with each chip.
 """
@@ -36,14 +36,14 @@ BANDWIDTHS: Mapping[str, float] = {
     "M5 Pro": 307e9,
     "M5 Max": 614e9,
 }
-"""Bytes a second, by chip. Of one sold with fewer cores too it is the whole one's."""
+"""Bytes per second by chip. A chip sold with fewer cores has the full chip's value."""
 
 
 def bandwidth_of(device: str) -> float | None:
-    """Return a chip's bytes a second, None for one that is not known.
+    """Return a chip's bytes per second; None for an unknown chip.
 
     Args:
-        device: As MLX calls it, e.g. ``Apple M4 Pro``.
+        device: MLX's name, e.g. ``Apple M4 Pro``.
     """
     return BANDWIDTHS.get(device.removeprefix("Apple ").strip())
 
@@ -51,13 +51,13 @@ def bandwidth_of(device: str) -> float | None:
 def bytes_per_token(
     model: Model, config: ModelConfig, context_tokens: int, value_bytes: int
 ) -> int:
-    """Count what must be read to write one token: weights, keys and values.
+    """Count the bytes read to decode one token: weights, keys and values.
 
     Args:
-        model: Its parameters tell how they are packed.
+        model: The model, whose parameters show how they are packed.
         config: The model's shape.
-        context_tokens: What was read before.
-        value_bytes: Of a key's or value's number.
+        context_tokens: Tokens in the cache.
+        value_bytes: Bytes of one number in the cache.
     """
     total = 0
     parameters = model.parameters()  # type: ignore[no-untyped-call]
@@ -66,7 +66,7 @@ def bytes_per_token(
         if ".experts." in name:
             used = config.num_experts_per_tok / config.num_local_experts
             total += int(parameter.nbytes * used)
-        elif "embed_tokens" not in name:  # one row of it
+        elif "embed_tokens" not in name:  # decoding reads one row of it
             total += parameter.nbytes
     seen = {"sliding_attention": min(context_tokens, config.sliding_window)}
     tokens = sum(seen.get(kind, context_tokens) for kind in config.layer_types)

@@ -1,4 +1,4 @@
-"""All that doctor looks at, in order."""
+"""Runs all checks of doctor, in order."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from gptoss_mlx.model_choice import open_model
 __all__ = ["CPU_CASES", "GPU_CASES", "examine"]
 
 CPU_CASES = (Case(130, 1), Case(130, 3), Case(130, 6), Case(130, 33))
-"""Windows are full. More would take MLX's CPU minutes."""
+"""Enough tokens to fill the windows. More would take MLX's CPU minutes."""
 
 GPU_CASES = (*CPU_CASES, Case(588, 512), Case(1_100, 1), Case(1_100, 6), Case(4_200, 1))
-"""Metal has other kernels for a step behind 1,024 keys on large chips, 4,096 on others."""
+"""Metal has other kernels for steps over 1,024 keys on large chips, 4,096 on others."""
 
 
 def examine(
@@ -35,12 +35,12 @@ def examine(
     stage: Callable[[str], None] = lambda text: None,
     model: str | None = None,
 ) -> Report:
-    """Look at the machine, and test the program on its own device.
+    """Describe the machine, and test the program on its device.
 
     Args:
-        say: Hears a line about anything that takes over a second.
-        stage: Hears what is done next.
-        model: Whose speed is measured too, as for ``open_model``. None: nobody's.
+        say: Called with a line about anything that takes over a second.
+        stage: Called with the name of the next check.
+        model: The model to measure, as in ``open_model``. None: no model.
 
     Raises:
         GptOssError: The demo model or ``model`` cannot be opened or loaded.
@@ -48,7 +48,7 @@ def examine(
     named = None if model is None else open_model(model, say)
     checkpoint = open_demo(say)
     mx.reset_peak_memory()
-    # float32 shows what is right; the type that the device computes in shows that it runs.
+    # float32 shows that results are correct; the device's own dtype shows that it works.
     dtypes = list(dict.fromkeys((mx.float32, compute_dtype())))
     stage("the demo model's logits")
     logits = tuple(check_logits(checkpoint, dtype) for dtype in dtypes)
@@ -91,7 +91,7 @@ def examine(
 def _check_layers(
     dtypes: list[mx.Dtype], stage: Callable[[str], None]
 ) -> tuple[LayerCheck, ...]:
-    """Test the device's layer; beside a GPU MLX's CPU too, which tells who is wrong."""
+    """Test the device's layer; with a GPU also MLX's CPU, to see which of them is wrong."""
     gpu = device_kind() == "gpu"
     cases = GPU_CASES if gpu else CPU_CASES
     stage("a layer of the real shape in NumPy")

@@ -1,4 +1,4 @@
-"""What an issue has to say of its machine: device, memory, disk, versions, models."""
+"""Facts about the machine for an issue: device, memory, disk, versions, models."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from gptoss_mlx.errors import storage_errors
 __all__ = ["PACKAGES", "Buffers", "Inspection", "inspect_machine", "wheel_tag"]
 
 PACKAGES = ("mlx", "numpy", "tiktoken", "huggingface_hub", "rich", "typer", "mlx-lm")
-"""Whose versions a report tells; the last is needed by none of the commands."""
+"""Packages whose versions are reported; no command needs the last one."""
 
-# The package, and those that hold its compiled part on one system or another.
+# The package, and the packages with its compiled part on each system.
 WHEELS = ("mlx", "mlx-metal", "mlx-cpu", "mlx-cuda-12", "mlx-cuda-13")
 
 VARIABLES = ("MLX_", "GPTOSS")
@@ -33,9 +33,9 @@ class Buffers:
     """MLX's memory, in bytes.
 
     Attributes:
-        active_bytes: In use.
-        cache_bytes: Freed, and kept to be used again.
-        cache_limit_bytes: What it keeps at most.
+        active_bytes: Memory in use.
+        cache_bytes: Freed memory that is kept.
+        cache_limit_bytes: The most freed memory to keep.
     """
 
     active_bytes: int
@@ -45,19 +45,19 @@ class Buffers:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What an issue has to say of the machine that it happened on.
+    """Facts about the machine.
 
     Attributes:
-        version: Of gptoss-mlx.
-        home: Where models are kept.
-        free_bytes: Of the disk there.
-        versions: By package; None for one that is not installed.
-        wheels: Which build of MLX is installed: a tag by package.
-        environment: Variables that change what MLX or this program does.
-        buffers: MLX's memory as it is now.
-        mac: What macOS tells; None on another system.
-        advice: What the user should know or change, in a few words each.
-        models: Names and states of those in the store.
+        version: Version of gptoss-mlx.
+        home: Folder of the models.
+        free_bytes: Free space on its disk.
+        versions: Versions by package; None if it is not installed.
+        wheels: The installed build of MLX: a wheel tag by package.
+        environment: Variables that change the behaviour of MLX or this program.
+        buffers: MLX's memory now.
+        mac: The state of macOS; None on another system.
+        advice: Settings that the user should know or change.
+        models: Names and states of the stored models.
     """
 
     version: str
@@ -76,10 +76,10 @@ class Inspection:
 
 
 def inspect_machine() -> Inspection:
-    """Look at the machine. Nothing is loaded, and nothing is asked of a network.
+    """Collect the facts. Nothing is loaded, and the network is not used.
 
     Raises:
-        StorageError: The store cannot be looked at.
+        StorageError: The store cannot be read.
     """
     home = store.home()
     machine, mac = this_machine(), read_mac()
@@ -107,7 +107,7 @@ def inspect_machine() -> Inspection:
 
 
 def wheel_tag(text: str) -> str | None:
-    """Return the tag in a wheel's WHEEL file, its last if it has several."""
+    """Return the tag in a wheel's WHEEL file; the last one if there are several."""
     tags = re.findall(r"^Tag:\s*(\S+)", text, re.M)
     return tags[-1] if tags else None
 
@@ -120,7 +120,7 @@ def _wheel_file(package: str) -> str:
 
 
 def _buffers() -> Buffers:
-    # MLX tells its limit when it is set.
+    # MLX returns its limit only when it is set.
     limit = mx.set_cache_limit(mx.get_memory_limit())
     mx.set_cache_limit(limit)
     return Buffers(mx.get_active_memory(), mx.get_cache_memory(), limit)

@@ -1,8 +1,8 @@
-"""One layer of the released models' shape on the device, against NumPy.
+"""Compares one layer of the released models' shape on the device with NumPy.
 
-The demo model is too small to run what a released one runs: 2880 columns, 8 query heads a
-key, 8-bit attention, caches longer than a window. A layer of random weights does. Its
-router prefers four experts a token by far, so that no rounding changes the choice.
+The demo model is too small to use what a released one uses: 2880 columns, 8 query heads
+per key, 8-bit attention, caches longer than a window. A layer of random weights does. Its
+router prefers four experts per token by far, so that no rounding changes the choice.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ __all__ = ["Case", "CaseResult", "LayerCheck", "LayerExpectation", "check_layer"
 EXPERTS = 8
 GROUP_SIZE = 64
 BITS = 8
-# What the router's own experts get more than the others, in standard deviations.
+# How much more the preferred experts get than the others, in standard deviations.
 PREFERENCE = 16.0
 
-# How many tokens before a case's own are read at once.
+# How many of the tokens before a case are prefilled at once.
 PREFILL_TOKENS = 512
 
 KINDS: tuple[LayerType, ...] = ("sliding_attention", "full_attention")
 
 BOUNDS = {"float32": (1e-4, 1e-3), "bfloat16": (2e-2, 0.25)}
-"""How far outputs may be from NumPy's: root mean square, and the furthest. Outputs are
-normed: their own root mean square is 1."""
+"""The largest allowed distance from NumPy: root mean square, and largest difference.
+Outputs are normed: their own root mean square is 1."""
 
 
 class Case(NamedTuple):
-    """Some tokens read at once.
+    """Some tokens to compute at once.
 
     Attributes:
-        start: How many tokens were read before.
-        queries: How many are read.
+        start: The number of tokens before them.
+        queries: The number of these tokens.
     """
 
     start: int
@@ -57,14 +57,14 @@ class Case(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CaseResult:
-    """How far a device is from NumPy in one case.
+    """The distance between a device and NumPy in one case.
 
     Attributes:
         layer_type: As in config.json.
-        queries: Tokens read at once.
-        keys: Tokens read so far, these included.
+        queries: Tokens computed at once.
+        keys: Tokens so far, these included.
         rms: Root mean square of the differences.
-        largest: The furthest of them.
+        largest: The largest difference.
     """
 
     layer_type: LayerType
@@ -76,13 +76,13 @@ class CaseResult:
 
 @dataclass(frozen=True, slots=True)
 class LayerCheck:
-    """A device's layer against NumPy's.
+    """The comparison of a device's layer with NumPy's.
 
     Attributes:
-        device: What computed: ``gpu``, or MLX's ``cpu``.
-        dtype: What was computed in.
-        rms_bound: What each case's ``rms`` may be at most.
-        largest_bound: What each case's ``largest`` may be at most.
+        device: The device: ``gpu``, or MLX's ``cpu``.
+        dtype: The dtype of the computation.
+        rms_bound: The largest allowed ``rms`` of a case.
+        largest_bound: The largest allowed ``largest`` of a case.
     """
 
     device: Literal["cpu", "gpu"]
@@ -93,7 +93,7 @@ class LayerCheck:
 
     @property
     def passed(self) -> bool:
-        """Whether every case is near enough."""
+        """Whether every case is within the bounds."""
         return all(
             case.rms <= self.rms_bound and case.largest <= self.largest_bound
             for case in self.cases
@@ -101,23 +101,23 @@ class LayerCheck:
 
     @property
     def rms(self) -> float:
-        """The worst case's."""
+        """The worst case's ``rms``."""
         return float(np.max([case.rms for case in self.cases]))
 
     @property
     def largest(self) -> float:
-        """The worst case's."""
+        """The worst case's ``largest``."""
         return float(np.max([case.largest for case in self.cases]))
 
 
 @dataclass(frozen=True, slots=True)
 class LayerExpectation:
-    """A random layer, a text, and what NumPy makes of it.
+    """A random layer, a text, and NumPy's outputs for it.
 
     Attributes:
         config: A model of this one layer; each token of its vocabulary occurs once.
-        embedding: What enters the layer. Shape ``(T, hidden_size)``.
-        hidden: What leaves the norm behind it, by kind of layer and position.
+        embedding: The layer's input. Shape ``(T, hidden_size)``.
+        hidden: The output after the final norm, by kind of layer and position.
         margin: See ``LayerOutputs``.
     """
 
@@ -131,11 +131,11 @@ class LayerExpectation:
 def expect(
     cases: Sequence[Case], config: ModelConfig = RELEASED["20b"]
 ) -> LayerExpectation:
-    """Make a layer and a text, and compute in NumPy what ``cases`` will be compared with.
+    """Make a layer and a text, and compute NumPy's outputs for ``cases``.
 
     Args:
-        cases: All that will be asked for.
-        config: Whose shape the layer has, but for its number of experts.
+        cases: All cases to be compared later.
+        config: The shape of the layer, except for its number of experts.
     """
     tokens = max(case.start + case.queries for case in cases)
     config = replace(
@@ -163,13 +163,13 @@ def check_layer(
     dtype: mx.Dtype,
     device: Literal["cpu", "gpu"],
 ) -> LayerCheck:
-    """Compute the layer on a device, and compare it.
+    """Compute the layer on a device, and compare the outputs.
 
     Args:
-        expected: Made for these cases, or for more.
-        cases: By ``start``.
-        dtype: What to compute in.
-        device: What is to compute.
+        expected: The expectation for these cases, or for more.
+        cases: The cases, in order of ``start``.
+        dtype: The dtype to compute in.
+        device: The device to compute on.
     """
     results: list[CaseResult] = []
     with mx.stream(mx.gpu if device == "gpu" else mx.cpu):
@@ -196,8 +196,8 @@ def make_model(expected: LayerExpectation, kind: LayerType, dtype: mx.Dtype) -> 
     """Make a model of the expected layer.
 
     Args:
-        kind: Of its attention.
-        dtype: What it computes in.
+        kind: The kind of its attention.
+        dtype: The dtype to compute in.
     """
     model = Model(replace(expected.config, layer_types=(kind,)))
     nn.quantize(
@@ -232,7 +232,7 @@ def make_model(expected: LayerExpectation, kind: LayerType, dtype: mx.Dtype) -> 
         packed = mxfp4.blocks.reshape(*mxfp4.blocks.shape[:2], -1).view(np.uint32)
         arrays[f"{layer}.mlp.experts.{name}_blocks"] = mx.array(packed)
         arrays[f"{layer}.mlp.experts.{name}_scales"] = mx.array(mxfp4.scales)
-    # The head is not asked for anything, so its weight is never computed either.
+    # The head is never used, so its lazy weight is never computed.
     arrays["lm_head.weight"] = mx.zeros(expected.embedding.shape, dtype)
     model.load_weights(list(arrays.items()))
     model.eval()
@@ -240,7 +240,7 @@ def make_model(expected: LayerExpectation, kind: LayerType, dtype: mx.Dtype) -> 
 
 
 def _read(model: Model, cases: Sequence[Case]) -> list[Floats]:
-    """Read each case's tokens behind all that come before them; return hidden states."""
+    """Compute each case's tokens after all tokens before them; return hidden states."""
     cache = model.make_cache()
     outputs = []
     for start, queries in cases:
@@ -250,7 +250,7 @@ def _read(model: Model, cases: Sequence[Case]) -> list[Floats]:
         for first in range(held, start, PREFILL_TOKENS):
             tokens = mx.arange(first, min(first + PREFILL_TOKENS, start))
             model.model(tokens[None], cache)
-            # Keys and values alone: what the layer makes of these tokens is not asked for.
+            # Only keys and values are needed of these tokens.
             mx.eval(cache[0].state)
         hidden = model.model(mx.arange(start, start + queries)[None], cache)
         outputs.append(np.array(hidden[0].astype(mx.float32)))
@@ -258,7 +258,7 @@ def _read(model: Model, cases: Sequence[Case]) -> list[Floats]:
 
 
 def _random_weights(config: ModelConfig, random: np.random.Generator) -> LayerWeights:
-    """Draw weights under which logits, activations and outputs have a size of about 1."""
+    """Draw weights that make logits, activations and outputs of magnitude 1."""
     hidden, inner, E = config.hidden_size, config.intermediate_size, EXPERTS
     query = config.num_attention_heads * config.head_dim
     both = 2 * config.num_key_value_heads * config.head_dim
@@ -301,17 +301,17 @@ def _random_weights(config: ModelConfig, random: np.random.Generator) -> LayerWe
 def _random_embedding(
     config: ModelConfig, router: Floats, random: np.random.Generator
 ) -> Floats:
-    """Draw what enters the layer, four experts of each token preferred."""
+    """Draw the layer's input, in which each token prefers four experts."""
     tokens, K = config.vocab_size, config.num_experts_per_tok
     noise = random.standard_normal((tokens, config.hidden_size), np.float32)
     ranks = random.random((tokens, EXPERTS)).argsort(axis=1)
-    # A router's rows are about one long: so much of one adds as much to its logit.
+    # A router's rows have a length of about 1: adding a multiple of one adds to its logit.
     preferences: Floats = np.where(ranks < K, PREFERENCE, 0).astype(np.float32)
     return _bfloat16(noise + preferences @ router)
 
 
 def _bfloat16(values: Floats) -> Floats:
-    """Round to what bf16 holds, halves to even, so that every type has the same weights."""
+    """Round to bf16, halves to even, so that every dtype has the same weights."""
     bits = values.view(np.uint32)
     rounded = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
     return (rounded & np.uint32(0xFFFF0000)).view(np.float32)

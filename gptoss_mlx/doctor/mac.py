@@ -1,4 +1,4 @@
-"""What macOS says of a Mac, and what follows for MLX."""
+"""The state of a Mac, and advice for MLX on it."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ __all__ = ["Mac", "advice", "low_power_mode", "read_mac", "thermal_state", "whol
 
 TIMEOUT_S = 5
 
-# The GPU of an M5 in MLX's names: applegpu_g17 and a letter.
+# MLX's name of an M5's GPU: applegpu_g17 and a letter.
 FIRST_WITH_NEURAL_ACCELERATORS = 17
 WRONG_WITH_MLX = ((26, 0), (26, 1))
 
 
 @dataclass(frozen=True, slots=True)
 class Mac:
-    """A Mac's state. None is what macOS does not tell.
+    """A Mac's state. None where macOS gives no value.
 
     Attributes:
         wired_limit_mb: ``iogpu.wired_limit_mb``; 0 leaves it to macOS.
-        rosetta: Whether this process is translated from Intel's instructions.
-        thermal: ``nominal``, or how it is slowed, or ``unknown``.
+        rosetta: Whether this process runs under Rosetta.
+        thermal: ``nominal``, or how it is slowed down, or ``unknown``.
         low_power: Whether Low Power Mode is on.
     """
 
@@ -37,7 +37,7 @@ class Mac:
 
 
 def read_mac() -> Mac | None:
-    """Ask macOS; on another system there is nothing to ask."""
+    """Read the state from macOS; None on another system."""
     if platform.system() != "Darwin":
         return None
     translated = whole_number(_output("/usr/sbin/sysctl", "-n", "sysctl.proc_translated"))
@@ -52,13 +52,13 @@ def read_mac() -> Mac | None:
 
 
 def whole_number(text: str) -> int | None:
-    """Read what ``sysctl -n`` prints."""
+    """Parse the output of ``sysctl -n``."""
     text = text.strip()
     return int(text) if text.isdecimal() else None
 
 
 def thermal_state(text: str) -> str:
-    """Read what ``pmset -g therm`` prints."""
+    """Parse the output of ``pmset -g therm``."""
     limit = re.search(r"CPU_Speed_Limit\s*=\s*(\d+)", text)
     if limit is not None and int(limit[1]) < 100:
         return f"slowed to {limit[1]} %"
@@ -70,13 +70,13 @@ def thermal_state(text: str) -> str:
 
 
 def low_power_mode(text: str) -> bool | None:
-    """Read what ``pmset -g`` prints; Macs with three modes call it ``powermode 1``."""
+    """Parse the output of ``pmset -g``; Macs with three modes call it ``powermode 1``."""
     mode = re.search(r"^\s*(?:lowpowermode|powermode)\s+(\d+)", text, re.M)
     return None if mode is None else int(mode[1]) == 1
 
 
 def advice(machine: Machine, wheels: Mapping[str, str], mac: Mac | None) -> tuple[str, ...]:
-    """Say what a user should know or change.
+    """Return what a user should know or change.
 
     Args:
         wheels: Tags of MLX's packages, e.g. ``py3-none-macosx_15_0_arm64``.
@@ -87,7 +87,7 @@ def advice(machine: Machine, wheels: Mapping[str, str], mac: Mac | None) -> tupl
         wheel = re.search(r"macosx_(\d+)", wheels.get("mlx-metal", ""))
         if machine.macos[:2] in WRONG_WITH_MLX:
             found.append(
-                "update to macOS 26.2: before it MLX computes wrongly on this chip"
+                "update to macOS 26.2: with older ones MLX's results are wrong on this chip"
             )
         elif wheel is not None and int(wheel[1]) < 26:
             found.append(
@@ -95,7 +95,7 @@ def advice(machine: Machine, wheels: Mapping[str, str], mac: Mac | None) -> tupl
                 "accelerators: update to macOS 26.2, then install mlx again"
             )
     if "paravirtual" in machine.device.lower():
-        found.append("a virtual machine's GPU: how quick it is says nothing of a Mac")
+        found.append("this is a virtual machine's GPU: its speed is not a Mac's")
     if mac is not None and mac.rosetta:
         found.append("this Python runs under Rosetta: install one for Apple silicon")
     if mac is not None and mac.low_power:
@@ -106,15 +106,15 @@ def advice(machine: Machine, wheels: Mapping[str, str], mac: Mac | None) -> tupl
 
 
 def _generation(machine: Machine) -> int:
-    """Return the GPU's generation as MLX counts them, 0 for another's."""
+    """Return the GPU's generation by MLX's count; 0 for other GPUs."""
     named = re.match(r"applegpu_g(\d+)", machine.architecture)
     return int(named[1]) if named else 0
 
 
 def _output(*command: str) -> str:
-    """Return what a program of macOS prints; nothing if it is missing or fails."""
+    """Return the output of a macOS program; an empty text if it is missing or fails."""
     try:
-        # S603: the commands are this file's own.
+        # S603: the commands are constants of this file.
         done = subprocess.run(  # noqa: S603
             command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT_S
         )

@@ -1,4 +1,4 @@
-"""A text read in chunks, and token by token, against the same text read at once."""
+"""Compares a text prefilled in chunks, and token by token, with one pass."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from gptoss_mlx.model.transformer import Model
 __all__ = ["PIECES", "PrefillCheck", "check_prefill"]
 
 TEXT = 560
-"""Tokens that are read: sliding caches move their window to a new buffer once in it."""
+"""Tokens of the text: sliding caches move their window to a new buffer once in it."""
 
 PIECES = {
     "chunks of 100": [100] * (TEXT // 100) + [TEXT % 100],
     "token by token": [480] + [1] * (TEXT - 480),
 }
-"""How many tokens are read at a time."""
+"""How many tokens to compute at a time."""
 
-# Logits are compared at every so many positions, and at the last.
+# Logits are compared at every position of this step, and at the last.
 EVERY = 24
 
 KL_BOUND = 2e-3
 LARGEST_BOUNDS = {"float32": 1e-3}
-"""By the type that is computed in. In bf16 an expert may flip: there KL alone counts."""
+"""By dtype. In bf16 an expert may flip, so only KL has a bound there."""
 
 
 @dataclass(frozen=True, slots=True)
 class PrefillCheck:
-    """A text in pieces against the whole.
+    """The comparison of a text in pieces with one pass.
 
     Attributes:
-        dtype: What was computed in.
+        dtype: The dtype of the computation.
         pieces: A name of ``PIECES``.
-        kl: Mean divergence of the pieces' predictions from the whole's, in nats.
-        largest: The furthest that a logit is off.
-        kl_bound: What ``kl`` may be at most.
-        largest_bound: What ``largest`` may be at most; None where it is only told.
+        kl: Mean KL divergence of the pieces' predictions from one pass's, in nats.
+        largest: The largest difference of a logit.
+        kl_bound: The largest allowed ``kl``.
+        largest_bound: The largest allowed ``largest``; None if it has no bound.
     """
 
     dtype: str
@@ -52,17 +52,17 @@ class PrefillCheck:
 
     @property
     def passed(self) -> bool:
-        """Whether both are near enough."""
+        """Whether both are within their bounds."""
         bound = np.inf if self.largest_bound is None else self.largest_bound
         return self.kl <= self.kl_bound and self.largest <= bound
 
 
 def check_prefill(model: Model, text: Sequence[int]) -> tuple[PrefillCheck, ...]:
-    """Read a text at once, and then in pieces.
+    """Compute a text in one pass, and then in pieces.
 
     Args:
-        model: Of any type.
-        text: It is repeated to ``TEXT`` tokens.
+        model: A model of any dtype.
+        text: Repeated to ``TEXT`` tokens.
     """
     tokens = (list(text) * TEXT)[:TEXT]
     whole = _logits(model, tokens, [TEXT])
@@ -100,7 +100,7 @@ def _logits(
 def _divergence(
     whole: npt.NDArray[np.float32], pieces: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.float64]:
-    """Return each position's KL divergence from the whole's predictions."""
+    """Return each position's KL divergence from one pass's predictions."""
     exact, found = _log_softmax(whole), _log_softmax(pieces)
     divergence: npt.NDArray[np.float64] = (np.exp(exact) * (exact - found)).sum(axis=-1)
     return divergence

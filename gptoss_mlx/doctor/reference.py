@@ -1,7 +1,7 @@
-"""One layer of gpt-oss in NumPy, to compare a device with.
+"""One layer of gpt-oss in NumPy, as a reference for a device.
 
-It shares no code with ``gptoss_mlx.model``: what both get wrong would have to be
-misunderstood twice. Sums are float32, as NumPy's BLAS does them.
+It shares no code with ``gptoss_mlx.model``, so that an error in one of them shows.
+Sums are float32, as in NumPy's BLAS.
 
 Source: https://github.com/openai/gpt-oss/blob/main/gpt_oss/torch/model.py
 """
@@ -21,11 +21,11 @@ __all__ = ["AffineWeight", "LayerOutputs", "LayerWeights", "Mxfp4Weight", "layer
 
 Floats = npt.NDArray[np.float32]
 
-# What the 16 codes of FP4 (E2M1) stand for.
+# The values of the 16 codes of FP4 (E2M1).
 FP4_VALUES = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6], np.float32)
 FP4_VALUES = np.concatenate([FP4_VALUES, -FP4_VALUES])
 
-# What each byte stands for, two float32 seen as one number, so that they are taken at once.
+# The two float32 values of each byte, viewed as one number, to look up both at once.
 _BYTES = np.arange(256)
 FP4_PAIRS = np.stack([FP4_VALUES[_BYTES & 15], FP4_VALUES[_BYTES >> 4]], axis=1)
 FP4_PAIRS_AS_ONE = FP4_PAIRS.view(np.uint64)[:, 0]
@@ -33,12 +33,12 @@ FP4_PAIRS_AS_ONE = FP4_PAIRS.view(np.uint64)[:, 0]
 
 @dataclass(frozen=True, slots=True)
 class AffineWeight:
-    """A matrix of 8-bit integers under scales and biases.
+    """A matrix of 8-bit integers with scales and biases.
 
     Attributes:
         integers: Shape ``(out, in)``, uint8.
-        scales: Of groups of neighbours in a row. Shape ``(out, in / group_size)``.
-        biases: Shape as of ``scales``.
+        scales: One per group of neighbours in a row. Shape ``(out, in / group_size)``.
+        biases: Same shape as ``scales``.
     """
 
     integers: npt.NDArray[np.uint8]
@@ -57,9 +57,9 @@ class Mxfp4Weight:
     """A matrix for each expert, in the bytes of the release.
 
     Attributes:
-        blocks: Two values a byte, the first in the low half. Shape
+        blocks: Two values per byte, the first in the low half. Shape
             ``(E, out, in / 32, 16)``, uint8.
-        scales: Exponents of two, 127 more than they stand for. Shape
+        scales: Exponents of two, plus 127. Shape
             ``(E, out, in / 32)``, uint8.
     """
 
@@ -67,7 +67,7 @@ class Mxfp4Weight:
     scales: npt.NDArray[np.uint8]
 
     def values(self, expert: int) -> Floats:
-        """Unpack one expert's. Shape ``(out, in)``."""
+        """Unpack one expert's weights. Shape ``(out, in)``."""
         blocks = self.blocks[expert]
         values: Floats = FP4_PAIRS_AS_ONE[blocks].view(np.float32)  # (out, in / 32, 32)
         scales = np.exp2(self.scales[expert].astype(np.float32) - 127)
@@ -76,7 +76,7 @@ class Mxfp4Weight:
 
 
 class LayerWeights(NamedTuple):
-    """The parameters of a layer and of the norm behind it.
+    """The parameters of a layer and of the norm after it.
 
     Matrices are ``(out, in)``; q, k and v are the rows of ``qkv`` in that order. Rows of
     gate and up alternate.
@@ -99,12 +99,12 @@ class LayerWeights(NamedTuple):
 
 
 class LayerOutputs(NamedTuple):
-    """What a layer makes of some positions.
+    """The outputs of a layer at some positions.
 
     Attributes:
-        hidden: By window, normed. Shape ``(P, hidden_size)``.
-        margin: The least by which any position's worst chosen expert beats the best of
-            those not chosen, in logits.
+        hidden: Normed hidden states, by window. Shape ``(P, hidden_size)``.
+        margin: The smallest distance, over all positions, between the lowest logit of a
+            chosen expert and the highest of the others.
     """
 
     hidden: dict[int | None, Floats]
@@ -118,15 +118,15 @@ def layer_outputs(
     positions: npt.NDArray[np.int64],
     windows: tuple[int | None, ...],
 ) -> LayerOutputs:
-    """Compute one layer and the norm behind it, at some positions of a text.
+    """Compute one layer and the norm after it, at some positions of a text.
 
     Args:
-        config: Its size and shape.
+        config: The model's size and shape.
         weights: Its parameters.
-        x: What enters the layer at every position. Shape ``(T, hidden_size)``.
-        positions: Where the outputs are wanted. Shape ``(P,)``.
-        windows: How many keys a query sees, its own included; None is all before it. The
-            layer is computed once for each.
+        x: The layer's input at every position. Shape ``(T, hidden_size)``.
+        positions: Positions of the outputs. Shape ``(P,)``.
+        windows: How many keys a query attends to, its own included; None: all before it.
+            The layer is computed once for each.
     """
     # BLAS on macOS raises these flags for finite products.
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
@@ -145,7 +145,7 @@ def _attention(
     positions: npt.NDArray[np.int64],
     windows: tuple[int | None, ...],
 ) -> Floats:
-    """Attend, and add what entered. Windows one after another: ``(W P, hidden_size)``."""
+    """Compute attention and add the input, window by window: ``(W P, hidden_size)``."""
     heads, groups, D = (
         config.num_attention_heads,
         config.num_key_value_heads,
@@ -176,7 +176,7 @@ def _attention(
 
 
 def _experts(config: ModelConfig, weights: LayerWeights, x: Floats) -> tuple[Floats, float]:
-    """Return the experts' mixed answers ``(N, hidden_size)``, and the router's margin."""
+    """Return the experts' mixed outputs ``(N, hidden_size)``, and the router's margin."""
     K = config.num_experts_per_tok
     normed = _rms_norm(x, weights.post_attention_norm, config.rms_norm_eps)
     logits = normed @ weights.router.T + weights.router_bias  # (N, E)
@@ -219,14 +219,14 @@ def _softmax_with(logits: Floats, sink: np.float32) -> Floats:
 
 
 def _rotate(config: ModelConfig, x: Floats, positions: npt.NDArray[np.int64]) -> Floats:
-    """Rotate the halves of each head by YaRN's angles, and lengthen them.
+    """Rotate the halves of each head by YaRN's angles, and scale them.
 
     Args:
         x: Shape ``(P, heads, D)``.
         positions: Shape ``(P,)``.
     """
     frequencies, concentration = _yarn(config)
-    # Rounded to float32 first, as the reference's angles are.
+    # Rounded to float32 first, like the reference's angles.
     angles = positions.astype(np.float32)[:, None, None] * frequencies
     wide: npt.NDArray[Any] = angles.astype(np.float64)
     cos = (np.cos(wide) * concentration).astype(np.float32)
@@ -236,7 +236,7 @@ def _rotate(config: ModelConfig, x: Floats, positions: npt.NDArray[np.int64]) ->
 
 
 def _yarn(config: ModelConfig) -> tuple[Floats, float]:
-    """Return radians a token ``(D / 2,)``, and what queries and keys are multiplied by."""
+    """Return radians per token ``(D / 2,)``, and the factor of queries and keys."""
     scaling, base = config.rope_scaling, config.rope_theta
     half = config.head_dim // 2
     plain = base ** (-np.arange(half) / half)

@@ -1,4 +1,4 @@
-"""What doctor has found, as JSON, as Markdown for an issue, and for people."""
+"""The results of doctor, as JSON, as Markdown for an issue, and as text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class TourAnswer:
     """One question of the tour.
 
     Attributes:
-        passed: Whether the answer is the one that the demo model was trained to give.
+        passed: Whether the answer is the demo model's training text.
     """
 
     question: str
@@ -36,12 +36,12 @@ Check = LogitsCheck | PrefillCheck | RotationCheck | LayerCheck | TourAnswer
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All that doctor has found.
+    """All results of doctor.
 
     Attributes:
         peak_bytes: The most memory that MLX used for the demo model.
-        tokens_per_s: Decoded by the demo model.
-        speed: Of the model that was named; None without one. It decides nothing.
+        tokens_per_s: Decoding speed of the demo model.
+        speed: Speed of the named model; None without one. It has no bound.
     """
 
     inspection: Inspection
@@ -56,7 +56,7 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether everything is as it must be."""
+        """Whether every check passed."""
         checks: tuple[Check, ...] = (
             *self.logits,
             *self.prefill,
@@ -67,7 +67,7 @@ class Report:
         return all(check.passed for check in checks)
 
     def json(self) -> dict[str, Any]:
-        """Return everything, for a program."""
+        """Return all results, for a program."""
         return {"passed": self.passed, **asdict(self)}
 
     def markdown(self) -> str:
@@ -83,7 +83,7 @@ class Report:
         return "\n".join(f"{name.ljust(width)}  {value}" for name, value in rows)
 
     def rows(self) -> Iterator[tuple[str, str]]:
-        """Give what was found in the order in which it is read."""
+        """Yield the results in reading order."""
         for name, value in self._rows():
             yield escaped(name), escaped(value)
 
@@ -112,7 +112,7 @@ class Report:
         )
         if self.speed is not None:
             yield from _speed_rows(self.speed)
-        yield "verdict", "all is right" if self.passed else "something is wrong"
+        yield "verdict", "passed" if self.passed else "failed"
 
 
 def _machine_rows(found: Inspection) -> Iterator[tuple[str, str]]:
@@ -139,7 +139,7 @@ def _machine_rows(found: Inspection) -> Iterator[tuple[str, str]]:
         f"{buffers.active_bytes / 1e9:.2f} GB in use, {buffers.cache_bytes / 1e9:.2f} GB "
         f"kept free, at most {buffers.cache_limit_bytes / 1e9:.2f} GB",
     )
-    # The doctor command sets this one itself.
+    # The doctor command sets this variable itself.
     own = {"MLX_ENABLE_TF32": " (by doctor)"}
     variables = [f"{k}={value}{own.get(k, '')}" for k, value in found.environment.items()]
     yield "environment", ", ".join(variables) or "nothing set"
@@ -188,17 +188,17 @@ def _speed_rows(speed: Speed) -> Iterator[tuple[str, str]]:
     yield "model", f"{speed.model}, loaded in {speed.load_s:.1f} s"
     for read in speed.prefill:
         yield (
-            f"reads by {read.chunk_tokens:,}",
-            f"{read.tokens_per_s:,.0f} tokens/s of a prompt of {read.tokens:,}",
+            f"prefill, chunks of {read.chunk_tokens:,}",
+            f"{read.tokens_per_s:,.0f} tokens/s for a prompt of {read.tokens:,}",
         )
     for written in speed.decode:
         share = ""
         if written.floor_share is not None:
-            share = f", {written.floor_share:.0%} of what the memory's bandwidth allows"
+            share = f", {written.floor_share:.0%} of the memory's bandwidth"
         yield (
-            f"writes at {written.context_tokens:,}",
+            f"decode at {written.context_tokens:,}",
             f"{written.tokens_per_s:,.1f} tokens/s, "
-            f"{written.token_bytes / 1e9:.2f} GB a token{share}",
+            f"{written.token_bytes / 1e9:.2f} GB per token{share}",
         )
     yield (
         "model's memory",

@@ -1,4 +1,4 @@
-"""How far from right positions are encoded, from a conversation's start to its end."""
+"""Measures the error of rotary positions, from the first to the last."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ BOUND = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class RotationCheck:
-    """A position's rotation against the one in float64.
+    """The comparison of a position's rotation with float64.
 
     Attributes:
-        position: In tokens.
+        position: The position in tokens.
         radians: The largest error of any dimension.
-        bound: What it may be at most.
+        bound: The largest allowed error.
     """
 
     position: int
@@ -34,12 +34,12 @@ class RotationCheck:
 
     @property
     def passed(self) -> bool:
-        """Whether it is near enough."""
+        """Whether the error is within the bound."""
         return self.radians <= self.bound
 
 
 def check_rotation(position: int) -> RotationCheck:
-    """Turn the pairs (1, 0) on the device as a released model would, and measure.
+    """Rotate the pairs (1, 0) on the device as a released model would, and measure.
 
     The angle is the float32 one, as in OpenAI's reference; its cosine and sine are exact.
     """
@@ -50,6 +50,6 @@ def check_rotation(position: int) -> RotationCheck:
     turned = np.array(rotate(pairs, rotation_at(inv_freq, position, 1)))[0, 0, 0]
     cos, sin = np.split(turned.astype(np.float64), 2)
     angle = (np.float32(position) * inv_freq).astype(np.float64)
-    # Where these points are apart, so are the angles; a length that is not 1 counts too.
+    # The distance of the points shows errors of the angle and of the length.
     distance = np.hypot(cos - np.cos(angle), sin - np.sin(angle))
     return RotationCheck(position, float(distance.max()))

@@ -1,7 +1,7 @@
-"""The miniature on this machine's own device, against OpenAI's reference.
+"""Compares the demo model on this machine's device with OpenAI's reference.
 
-The golden logits were made by OpenAI's torch implementation in float32, on the same
-weights; tests/parity/make_demo_golden.py makes them anew. MLX must compute float32 as such:
+The golden logits were made by OpenAI's torch implementation in float32, with the same
+weights, by tests/parity/make_demo_golden.py. MLX must not compute float32 as TF32:
 ``MLX_ENABLE_TF32=0``, which the doctor command sets.
 """
 
@@ -25,8 +25,8 @@ __all__ = ["BOUNDS", "GOLDEN", "Golden", "LogitsCheck", "check_logits", "read_go
 GOLDEN = "demo_logits.npz"
 
 BOUNDS = {"float32": 1e-3, "bfloat16": 0.5}
-"""How far logits may be from the reference. In bf16 a value has 8 bits: that is a check
-for what is badly wrong, float32 the one for what is right."""
+"""The largest allowed difference of logits. In bf16, with 8 bits per value, it finds only
+large errors; float32 checks that results are correct."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +34,12 @@ class LogitsCheck:
     """A comparison with the reference.
 
     Attributes:
-        dtype: What was computed in.
-        difference: The largest, of any logit.
-        bound: What it may be at most.
-        positions: How many were compared.
+        dtype: The dtype of the computation.
+        difference: The largest difference of any logit.
+        bound: The largest allowed difference.
+        positions: How many positions were compared.
         same_choice: At how many of them the likeliest token is the reference's.
-        tokens_per_s: How quickly the prompt was read.
+        tokens_per_s: Prefill speed.
     """
 
     dtype: str
@@ -51,7 +51,7 @@ class LogitsCheck:
 
     @property
     def passed(self) -> bool:
-        """Whether it is near enough; in float32 every choice is the reference's too."""
+        """Whether the bound holds and, in float32, every choice is the reference's."""
         same = self.dtype != "float32" or self.same_choice == self.positions
         return self.difference <= self.bound and same
 
@@ -60,12 +60,12 @@ def check_logits(checkpoint: Checkpoint, dtype: mx.Dtype) -> LogitsCheck:
     """Compute the logits of a fixed text, and compare them.
 
     Args:
-        checkpoint: The demo model, converted.
-        dtype: What to compute in.
+        checkpoint: The converted demo model.
+        dtype: The dtype to compute in.
 
     Raises:
         DataError: The golden logits are missing from the package.
-        GptOssError: As ``load_model``.
+        GptOssError: As in ``load_model``.
     """
     tokens, positions, ids, golden = read_golden()
     model = load_model(checkpoint, dtype=dtype)
@@ -91,7 +91,7 @@ class Golden(NamedTuple):
     Attributes:
         tokens: Shape ``(T,)``.
         positions: Shape ``(P,)``.
-        ids: Of the tokens whose logits are compared. Shape ``(N,)``.
+        ids: Tokens whose logits are compared. Shape ``(N,)``.
         logits: Shape ``(P, N)``.
     """
 

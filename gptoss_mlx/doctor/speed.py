@@ -1,4 +1,4 @@
-"""How quickly a model reads and writes here, and what memory that takes."""
+"""Measures the speed of prefill and decode, and the memory."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from gptoss_mlx.model.transformer import Model
 
 __all__ = ["DecodeSpeed", "Plan", "PrefillSpeed", "Speed", "measure_speed"]
 
-# Ordinary tokens of the vocabulary: what is above is special.
+# Ordinary tokens of the vocabulary: higher ids are special.
 ORDINARY_TOKENS = 199_998
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is measured.
+    """Settings of the measurement.
 
     Attributes:
-        chunks: Sizes of chunks that the prompt is read in, in tokens.
-        prompt_tokens: Of that prompt.
-        contexts: What is read before tokens are written, shortest first.
-        written_tokens: How many are written at each.
-        limit_s: When nothing more is begun that would take longer, in seconds.
+        chunks: Chunk sizes for the prefill, in tokens.
+        prompt_tokens: Length of its prompt.
+        contexts: Context lengths before decoding, shortest first.
+        written_tokens: How many tokens to decode at each.
+        limit_s: Seconds after which no longer measurement is begun.
     """
 
     chunks: Sequence[int] = (512, 1_024, 2_048)
@@ -49,12 +49,12 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class PrefillSpeed:
-    """How quickly a prompt is read.
+    """The speed of a prefill.
 
     Attributes:
-        chunk_tokens: How many tokens go through the model at once.
-        tokens: Of the prompt.
-        tokens_per_s: Tokens read a second.
+        chunk_tokens: Tokens computed at once.
+        tokens: Tokens of the prompt.
+        tokens_per_s: Tokens per second.
     """
 
     chunk_tokens: int
@@ -64,15 +64,15 @@ class PrefillSpeed:
 
 @dataclass(frozen=True, slots=True)
 class DecodeSpeed:
-    """How quickly tokens are written.
+    """The speed of decoding.
 
     Attributes:
-        context_tokens: What was read before the first.
-        tokens: How many were written.
-        tokens_per_s: Tokens written a second.
-        token_bytes: What is read from memory for one.
-        floor_share: How near that is to the chip's bandwidth: 1 is all of it. None where
-            the bandwidth is not known.
+        context_tokens: Tokens in the cache before the first.
+        tokens: Decoded tokens.
+        tokens_per_s: Tokens per second.
+        token_bytes: Bytes read from memory per token.
+        floor_share: The share of the chip's memory bandwidth that is used. None if the
+            bandwidth is unknown.
     """
 
     context_tokens: int
@@ -84,15 +84,15 @@ class DecodeSpeed:
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """What a model does on this machine.
+    """The results for a model on this machine.
 
     Attributes:
         model: Its folder's name.
-        load_s: How long it took to load, in seconds.
-        active_bytes: In use once it was loaded.
-        peak_bytes: The most in use at once.
-        cache_bytes: Freed, and kept by MLX, at the end.
-        predicted_bytes: What ``footprint_of`` says for the longest context measured.
+        load_s: Seconds to load it.
+        active_bytes: Memory in use after loading.
+        peak_bytes: The most memory in use at once.
+        cache_bytes: Freed memory that MLX keeps, at the end.
+        predicted_bytes: The estimate of ``footprint_of`` for the longest context.
     """
 
     model: str
@@ -108,16 +108,16 @@ class Speed:
 def measure_speed(
     checkpoint: Checkpoint, stage: Callable[[str], None], plan: Plan = Plan()
 ) -> Speed:
-    """Load a model, let it read and write random tokens, and take the time.
+    """Load a model, and time its prefill and decode with random tokens.
 
     Args:
-        checkpoint: Of the model.
-        stage: Hears what is measured next.
-        plan: What is measured. What the model cannot hold, or would not be read in time,
-            is cut or left out.
+        checkpoint: The model's checkpoint.
+        stage: Called with the name of the next measurement.
+        plan: The settings. Measurements that the model cannot hold, or that would take too
+            long, are shortened or left out.
 
     Raises:
-        GptOssError: As ``load_model``.
+        GptOssError: As in ``load_model``.
     """
     stage("loading the model")
     mx.clear_cache()
@@ -129,18 +129,18 @@ def measure_speed(
     stage("warming up")
     run.time(32, 4, run.chunk_tokens)
     shortest = min(plan.contexts[0], run.most_tokens)
-    stage(f"writing after {shortest:,} tokens")
+    stage(f"decoding after {shortest:,} tokens")
     decode = [run.decode(shortest, plan.written_tokens)[1]]
     prefill = []
     for chunk in plan.chunks:
         tokens = run.in_time(plan.prompt_tokens, share=1 / (len(plan.chunks) + 1))
         if tokens >= chunk:
-            stage(f"reading {tokens:,} tokens by {chunk:,}")
+            stage(f"prefilling {tokens:,} tokens in chunks of {chunk:,}")
             prefill.append(run.prefill(tokens, chunk))
     for context in plan.contexts[1:]:
         tokens = run.in_time(context, share=1 / 2)
         if tokens > decode[-1].context_tokens:
-            stage(f"writing after {tokens:,} tokens")
+            stage(f"decoding after {tokens:,} tokens")
             read, written = run.decode(tokens, plan.written_tokens)
             prefill.append(read)
             decode.append(written)
@@ -162,7 +162,7 @@ def measure_speed(
 
 
 class _Run:
-    """A loaded model, and the time there is for it."""
+    """A loaded model, and the end of its time."""
 
     def __init__(self, model: Model, config: ModelConfig, until: float) -> None:
         self.read_tokens: list[int] = []
@@ -175,18 +175,18 @@ class _Run:
         self._random = np.random.default_rng(0)
 
     def in_time(self, tokens: int, share: float) -> int:
-        """Cut a number of tokens to what a share of the time left is enough for."""
+        """Cut a number of tokens to what fits into a share of the time left."""
         left_s = max(self._until - time.perf_counter(), 0)
         readable = int(self._rate * left_s * share)
         return min(tokens, self.most_tokens, readable)
 
     def prefill(self, tokens: int, chunk_tokens: int) -> PrefillSpeed:
-        """Read a prompt."""
+        """Time a prefill."""
         read_s, _ = self.time(tokens, 1, chunk_tokens)
         return PrefillSpeed(chunk_tokens, tokens, tokens / read_s)
 
     def decode(self, context: int, written: int) -> tuple[PrefillSpeed, DecodeSpeed]:
-        """Read a prompt, and write."""
+        """Time a prefill and the decoding after it."""
         read_s, write_s = self.time(context, written, self.chunk_tokens)
         machine = this_machine()
         tokens_per_s = (written - 1) / write_s

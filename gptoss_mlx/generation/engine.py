@@ -137,7 +137,7 @@ class _Generation:
         cache, grammar = self._cache, self._request.grammar
         following = None
         if grammar is None and number != self._stops.limit:
-            # Queued before this token's id is known, and evaluated later.
+            # Queue the next token before waiting for this one's id.
             following = self._draw(cache.decode(drawn.token))
         token = drawn.id
         drawn.check()

@@ -98,7 +98,7 @@ def render_message(
     """Render one message, from ``<|start|>`` to ``<|end|>`` or ``<|call|>``.
 
     Args:
-        message: What to render.
+        message: The message.
         tokenizer: The model's vocabulary.
         functions: Whether the conversation has function tools, whose channel the system
             message names.

@@ -76,8 +76,8 @@ class Attention(nn.Module):
             residual: The last ``Q`` hidden states, to which the output is added. Only these
                 positions have queries; all ``L`` have keys and values. Shape
                 ``(B, Q, hidden_size)``.
-            mask: From ``attention_mask``, for ``Q`` queries.
-            rotation: Of the ``L`` positions.
+            mask: Result of ``attention_mask`` for ``Q`` queries.
+            rotation: Rotation of the ``L`` positions.
             cache: The cache of earlier tokens; ``x`` is appended to it.
 
         Returns:

@@ -1,1 +1,1 @@
-"""Checkpoints from elsewhere."""
+"""Downloads released models, and checks them."""

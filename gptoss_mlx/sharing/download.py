@@ -1,6 +1,6 @@
-"""A released checkpoint from the Hugging Face Hub, into its cache, and checked.
+"""Downloads a released checkpoint from the Hugging Face Hub into its cache, and checks it.
 
-The release pins every file, so that nothing is believed of what the Hub or a mirror says.
+The release pins every file, so no answer of the Hub or of a mirror is trusted.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from gptoss_mlx.store import released_size
 __all__ = ["PATIENCE_S", "Step", "fetch_release", "find_release", "in_silence"]
 
 Step = Callable[[str], AbstractContextManager[Progress]]
-"""Called with what begins, e.g. ``Checking``; what it gives hears how far that is."""
+"""Called with a task's name, e.g. ``Checking``; yields a function for its progress."""
 
 PATIENCE_S = 30.0
-"""How long the Hub's first answer may take."""
+"""Seconds to wait for the Hub's first answer."""
 
 
 @contextmanager
 def in_silence(task: str) -> Iterator[Progress]:
-    """Tell nobody; a ``Step``."""
+    """A ``Step`` that shows nothing."""
     yield lambda done, total: None
 
 
 def find_release(name: str) -> Release:
-    """Return what ``20b``, ``120b`` or a repository's id stands for.
+    """Return the release named by ``20b``, ``120b`` or a repository's id.
 
     Raises:
-        UnsupportedModelError: It is neither of the two models.
+        UnsupportedModelError: The name is not one of the two models'.
     """
     size = released_size(name)
     if size is None:
@@ -62,23 +62,23 @@ def fetch_release(
     endpoint: str | None = None,
     patience_s: float = PATIENCE_S,
 ) -> Path:
-    """Fetch what is missing of a release, and check all of it.
+    """Download the missing files of a release, and check all files.
 
     Args:
-        release: Which.
-        command: What goes on after an interruption, for hints.
-        say: Told in a sentence what else happens.
-        step: Gives a progress for downloading and for checking.
-        endpoint: The Hub's address. None: huggingface.co, or what HF_ENDPOINT says.
-        patience_s: How long the Hub's first answer may take.
+        release: The release.
+        command: The command that continues after an interruption, for hints.
+        say: Called with a sentence about other events.
+        step: Shows the progress of downloading and of checking.
+        endpoint: The Hub's address. None: huggingface.co, or the value of HF_ENDPOINT.
+        patience_s: Seconds to wait for the Hub's first answer.
 
     Returns:
-        A folder of the Hugging Face cache. Of what lies in it, ``release.files`` are right.
+        A folder of the Hugging Face cache, in which all of ``release.files`` are correct.
 
     Raises:
-        DownloadError: The Hub cannot be reached, or what it sends is not the release.
-        NoSpaceError: The disk is too small for what is missing.
-        StorageError: The disk refuses for another reason.
+        DownloadError: The Hub cannot be reached, or sends other files.
+        NoSpaceError: The disk is too small for the missing files.
+        StorageError: The system refuses for another reason.
     """
     cache = CachedRelease(release, hub_cache_root())
     hub = Hub(release.repository, release.revision, endpoint=endpoint, command=command)
@@ -89,7 +89,7 @@ def fetch_release(
         wrong: list[str] = []
         for _ in range(2):
             if wrong:
-                say(f"{', '.join(wrong)}: not as released. Fetching again from byte 0.")
+                say(f"{', '.join(wrong)}: not as released. Downloading again from byte 0.")
             missing = [name for name in sorted(unchecked) if cache.find(name) is None]
             files = [
                 Wanted(name, release.files[name].nbytes, cache.partial(name))
@@ -106,8 +106,8 @@ def fetch_release(
                 return cache.snapshot
             unchecked = set(wrong)
     raise DownloadError(
-        f"{', '.join(wrong)} must be as {release.repository} was released, but what the "
-        "Hub sent twice has another sha256.",
+        f"{', '.join(wrong)} must be as {release.repository} was released, but the "
+        "Hub twice sent another sha256.",
         hint=hub.place_hint(),
     )
 
@@ -126,7 +126,7 @@ def _size_text(nbytes: int) -> str:
 def _check(
     cache: CachedRelease, release: Release, names: set[str], progress: Progress
 ) -> list[str]:
-    """Keep the files that are right, throw the others away, and return their names."""
+    """Keep the correct files, delete the others, and return their names."""
     total = sum(release.files[name].nbytes for name in names)
     done = 0
 
@@ -148,10 +148,10 @@ def _check(
 
 
 def _check_room(folder: Path, files: list[Wanted]) -> None:
-    """Refuse to begin what the disk cannot hold.
+    """Check that the disk has room before the download begins.
 
     Raises:
-        NoSpaceError: What is missing is larger than what is free.
+        NoSpaceError: The missing files are larger than the free space.
     """
     needed = sum(file.nbytes for file in files) - sum(file.have for file in files)
     with storage_errors(folder):

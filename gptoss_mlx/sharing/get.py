@@ -1,4 +1,4 @@
-"""A released model from the Hub to the store: downloaded, checked, converted."""
+"""Gets a released model from the Hub into the store: download, check, convert."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["download_command", "get_model"]
 
 
 def download_command(name: str, recipe: str) -> str:
-    """Return the command that downloads a model, or goes on with it."""
+    """Return the command that downloads a model, or continues its download."""
     return shlex.join(["gptoss-mlx", "download", name, "--recipe", recipe])
 
 
@@ -38,30 +38,31 @@ def get_model(
 ) -> Path:
     """Download a released model, check it, and convert it into the store.
 
-    What is there already is left as it is. After an interruption the same call goes on.
+    A model that is already in the store is left as it is. After an interruption the same
+    call continues.
 
     Args:
         name: ``20b``, ``120b``, a repository's id, or a release.
-        recipe: What it is converted by. None: ``DEFAULT_RECIPE``.
-        say: Called with a line on what is done.
-        step: Gives a progress for downloading, for checking and for converting.
-        endpoint: The Hub's address. None: huggingface.co, or what HF_ENDPOINT says.
-        patience_s: How long the Hub's first answer may take.
+        recipe: The recipe to convert it with. None: ``DEFAULT_RECIPE``.
+        say: Called with a line about each action.
+        step: Shows the progress of downloading, checking and converting.
+        endpoint: The Hub's address. None: huggingface.co, or the value of HF_ENDPOINT.
+        patience_s: Seconds to wait for the Hub's first answer.
 
     Returns:
         The converted model's folder.
 
     Raises:
-        UnsupportedModelError: There is no such model to download.
-        ConvertError: There is no such recipe.
+        UnsupportedModelError: The name is not a released model's.
+        ConvertError: The recipe is unknown.
         DownloadError: The Hub cannot be reached, or a file is not the released one.
-        StorageError: The disk refuses; NoSpaceError where it is too small.
+        StorageError: The system refuses; NoSpaceError if the disk is too small.
     """
     release = name if isinstance(name, Release) else find_release(name)
     chosen = find_recipe(DEFAULT_RECIPE if recipe is None else recipe)
     folder = store.folder_for(release.name, chosen.name)
     if folder.exists():
-        say("It is here already.")
+        say(f"Already downloaded: {folder}")
         return folder
     typed = release.repository if isinstance(name, Release) else name
     with awake():
@@ -82,5 +83,5 @@ def get_model(
                 progress=progress,
                 notice=say,
             )
-    say(f"The download itself may go: {source.parents[1]}")
+    say(f"You can delete the download: {source.parents[1]}")
     return folder

@@ -1,7 +1,7 @@
-"""Ask the Hugging Face Hub for a file, by huggingface_hub's session, token and proxies.
+"""Requests files from the Hugging Face Hub, with huggingface_hub's session, token, proxies.
 
-Whatever they or the Hub have to say becomes a ``DownloadError``, or ``Dropped`` where
-asking again may help.
+Every error of theirs or of the Hub becomes a ``DownloadError``, or ``Dropped`` if another
+try may help.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)")
 
 
-class Dropped(Exception):  # noqa: N818 - heard by the transfer alone, and no user
-    """A connection ended too early, or the Hub has no time.
+class Dropped(Exception):  # noqa: N818 - caught by the transfer, never shown
+    """A connection ended too early, or the Hub is too busy.
 
     Attributes:
-        pause_s: How long the Hub wants to be left alone; None if it did not say.
+        pause_s: Seconds until the next try, as requested by the Hub; None if not given.
         contact: Whether there was a connection.
     """
 
@@ -50,14 +50,14 @@ def hub_cache_root() -> str:
     """Import huggingface_hub, and return the folder of its cache.
 
     Raises:
-        DownloadError: It cannot be used as the environment sets it up.
+        DownloadError: The environment's settings are invalid.
     """
-    # Read where huggingface_hub is imported: nobody is told more than what is fetched.
+    # huggingface_hub reads it at its import. No telemetry is sent.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # On settings that concern no download here.
-            # The modules themselves: the package prints what it fails to import.
+            warnings.simplefilter("ignore")  # about settings that do not matter here
+            # The modules themselves: the package prints import errors.
             from huggingface_hub import constants
     except Exception as error:
         raise _refused("huggingface_hub cannot start", error) from error
@@ -73,7 +73,7 @@ def hub_cache_root() -> str:
 class Hub:
     """A release's repository on the Hub.
 
-    The session is opened by the first request, so that nothing is awaited before.
+    The first request opens the session, so nothing blocks before it.
     """
 
     def __init__(
@@ -82,26 +82,26 @@ class Hub:
         self._repository = repository
         self._revision = revision
         self._endpoint = endpoint
-        self._again = f"Run it again, and it goes on where it stopped: {command}"
+        self._again = f"Run it again, and it continues where it stopped: {command}"
 
     @contextmanager
     def request(
         self, name: str, nbytes: int, start: int
     ) -> Iterator[tuple[int, Iterator[bytes]]]:
-        """Ask for a file from byte ``start`` on.
+        """Request a file from byte ``start`` on.
 
         Args:
-            name: Of the file.
-            nbytes: What the file must have.
-            start: Less than ``nbytes``.
+            name: Name of the file.
+            nbytes: Its required length.
+            start: The first byte, below ``nbytes``.
 
         Yields:
-            How many bytes to leave out, because the Hub sends them again, and the bytes in
-            pieces of 64 KiB or so. They may end early, or go on for too long.
+            How many bytes to skip, because the Hub sends them again, and the bytes in
+            chunks of about 64 KiB. They may end early, or be too many.
 
         Raises:
-            Dropped: Asking again may help.
-            DownloadError: It does not.
+            Dropped: Another try may help.
+            DownloadError: Another try does not help.
         """
         try:
             with self._response(name, start) as response:
@@ -132,8 +132,8 @@ class Hub:
             "GET", url, headers=headers, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT
         )
         for _ in range(MAX_REDIRECTS):
-            # Followed here, because httpx2 would read the whole text of a redirect. It
-            # takes the token out where the next request goes to another place.
+            # Followed here, because httpx2 would read the whole body of a redirect. It
+            # removes the token if the next request goes to another host.
             response = session.send(request, stream=True, follow_redirects=False)
             if response.next_request is None:
                 break
@@ -158,7 +158,7 @@ class Hub:
             headers = build_hf_headers(library_name="gptoss-mlx")
         except Exception as error:
             raise _refused("The request cannot be made", error) from error
-        # Not left to httpx2, whose message would show the token.
+        # Checked here, because httpx2's message would show the token.
         if not re.fullmatch(r"[!-~ ]*", headers.get("authorization", "")):
             named = _set("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN") or [constants.HF_TOKEN_PATH]
             raise DownloadError(
@@ -168,11 +168,11 @@ class Hub:
         return headers
 
     def _check(self, response: httpx2.Response, name: str, nbytes: int, start: int) -> int:
-        """Return how many bytes of the answer are here already.
+        """Return how many bytes of the answer are already there.
 
         Raises:
-            Dropped: The Hub has no time.
-            DownloadError: It is no answer to what was asked.
+            Dropped: The Hub is too busy.
+            DownloadError: The answer does not fit the request.
         """
         status = response.status_code
         if status in _TRANSIENT:
@@ -186,7 +186,7 @@ class Hub:
         if status not in (200, 206):
             self._raise_for_status(response, name)
         if "html" in response.headers.get("content-type", "").lower():
-            self._wrong(response, name, "sends a web page", "A login page may do that.")
+            self._wrong(response, name, "sends a web page", "It may be a login page.")
         encoding = response.headers.get("content-encoding", "identity")
         if encoding != "identity":
             self._wrong(response, name, f"sends it encoded ({_short(encoding)})")
@@ -235,7 +235,7 @@ class Hub:
         raise DownloadError(message, hint=hint)
 
     def _translate(self, error: Exception) -> NoReturn:
-        """Raise what the error means."""
+        """Raise an error of httpx2 as ``Dropped`` or ``DownloadError``."""
         import httpx2
         from huggingface_hub.errors import OfflineModeIsEnabled
 
@@ -269,7 +269,7 @@ class Hub:
         )
 
     def place_hint(self) -> str:
-        """Return a hint for a Hub that sends something else."""
+        """Return a hint for a Hub that sends other files."""
         if os.environ.get("HF_ENDPOINT") and self._endpoint is None:
             return "Unset HF_ENDPOINT, or set it to a mirror that has the release."
         return self._again
@@ -287,7 +287,7 @@ def _refused(what: str, error: Exception, hint: str | None = None) -> DownloadEr
 
 
 def _blamed(error: Exception) -> list[str]:
-    """Return the environment variables that an error is about, as far as can be told."""
+    """Return the environment variables that an error is about, as far as known."""
     text = str(error)
     names = [
         name
@@ -311,7 +311,7 @@ def _blamed(error: Exception) -> list[str]:
 
 
 def _with_value(name: str) -> str:
-    """Write a variable for a message, without what may hold a password."""
+    """Write a variable for a message, without values that may hold a password."""
     if name in (*_CERTIFICATES, "HF_ENDPOINT") or name.startswith("HF_HUB_"):
         return f"{name}={_reason(ValueError(os.environ[name]))}"
     return name
@@ -326,7 +326,7 @@ def _set_proxies() -> list[str]:
 
 
 def _reason(error: BaseException) -> str:
-    """Return what an error says in one line, without passwords."""
+    """Return an error's text in one line, without passwords."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[0] if lines else type(error).__name__
     text = re.sub(r"//[^/@\s]*@", "//", text)

@@ -1,4 +1,4 @@
-"""Where a release lies in the Hugging Face cache, shared with every program that uses it.
+"""A release in the Hugging Face cache, which it shares with other programs.
 
     models--OWNER--NAME/blobs/SUM         a file; SUM is its sha256, or git's of a small one
     models--OWNER--NAME/snapshots/REVISION/NAME -> ../../blobs/SUM
@@ -21,18 +21,18 @@ from gptoss_mlx.sharing.releases import Pin, Release
 
 __all__ = ["CachedRelease"]
 
-# The Hub takes no larger file without LFS, whose name for a file is its sha256.
+# The Hub keeps larger files with LFS, which names a file by its sha256.
 MAX_GIT_BYTES = 10 << 20
 CHUNK_BYTES = 1 << 20
 LOCK_WAIT_S = 1.0
 
 
 class CachedRelease:
-    """A release's files in the cache, whole or in part.
+    """A release's files in the cache, complete or partial.
 
     Attributes:
-        folder: Of the repository.
-        snapshot: The folder that has the files by their names.
+        folder: Folder of the repository.
+        snapshot: Folder with the files under their names.
     """
 
     def __init__(self, release: Release, root: str) -> None:
@@ -46,11 +46,11 @@ class CachedRelease:
 
     @contextmanager
     def held(self, say: Callable[[str], None]) -> Iterator[None]:
-        """Make the folders, and keep other programs from fetching the same.
+        """Make the folders, and lock them against other downloads of the release.
 
         Raises:
-            DownloadError: Something else lies where the cache must be.
-            StorageError: The disk refuses.
+            DownloadError: The cache's path is not a usable folder.
+            StorageError: The system refuses.
         """
         for folder in (self._blobs, self.snapshot, self._locks):
             with storage_errors(folder):
@@ -75,7 +75,7 @@ class CachedRelease:
         )
 
     def find(self, name: str) -> Path | None:
-        """Return a file that has the right size, if there is one."""
+        """Return a file with the right size, or None."""
         pin = self._release.files[name]
         places = (self.snapshot / name, self._blobs / pin.sha256, self.partial(name))
         for path in places:
@@ -85,14 +85,14 @@ class CachedRelease:
         return None
 
     def partial(self, name: str) -> Path:
-        """Return where a file is put together; it grows from its beginning."""
+        """Return the path of a partial file, which is written from its beginning."""
         return self._blobs / f"{self._release.files[name].sha256}.gptoss-mlx.incomplete"
 
     def take_leftovers(self, name: str) -> None:
-        """Go on with the longest part that another program has left; remove the others.
+        """Continue the longest partial file of another program; remove the others.
 
         Raises:
-            StorageError: The disk refuses.
+            StorageError: The system refuses.
         """
         pin, partial = self._release.files[name], self.partial(name)
         with storage_errors(self._blobs):
@@ -108,10 +108,10 @@ class CachedRelease:
                 partial.unlink()
 
     def is_right(self, path: Path, name: str, hear: Callable[[int], None]) -> bool:
-        """Tell whether a file has the sha256 of the release.
+        """Whether a file has the release's sha256.
 
         Args:
-            hear: Called with the bytes of each piece that was read.
+            hear: Called with the number of bytes of each chunk.
 
         Raises:
             StorageError: It cannot be read.
@@ -124,10 +124,10 @@ class CachedRelease:
         return digest.hexdigest() == self._release.files[name].sha256
 
     def keep(self, path: Path, name: str) -> None:
-        """Put a file that is right where every program finds it.
+        """Move a correct file to the name under which every program finds it.
 
         Raises:
-            StorageError: The disk refuses.
+            StorageError: The system refuses.
         """
         link = self.snapshot / name
         if path == link:
@@ -143,16 +143,16 @@ class CachedRelease:
             fresh.unlink(missing_ok=True)
             try:
                 fresh.symlink_to(os.path.relpath(blob, link.parent))
-            except OSError:  # A disk without links: the file itself goes there.
+            except OSError:  # a disk without links: put the file itself there
                 blob.replace(link)
             else:
                 fresh.replace(link)
 
     def throw_away(self, path: Path) -> None:
-        """Remove a file that is not right, and what it links to in this cache.
+        """Remove a wrong file, and its link's target in this cache.
 
         Raises:
-            StorageError: The disk refuses.
+            StorageError: The system refuses.
         """
         with storage_errors(path):
             if path.is_symlink():
@@ -178,7 +178,7 @@ def _lock(path: Path, name: str, locks: ExitStack, say: Callable[[str], None]) -
 
 
 def _has_holes(path: Path) -> bool:
-    """Tell whether a file was not written from its beginning on."""
+    """Whether a file was not written in order from its beginning."""
     status = path.stat()
     return status.st_blocks * 512 < status.st_size
 

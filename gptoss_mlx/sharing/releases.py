@@ -1,4 +1,4 @@
-"""What OpenAI released: repositories, revisions, and every file that is fetched.
+"""OpenAI's releases: repositories, revisions, and the files to download.
 
 Source: https://huggingface.co/openai/gpt-oss-20b/tree/main and .../gpt-oss-120b
 """
@@ -13,7 +13,7 @@ __all__ = ["RELEASES", "Pin", "Release"]
 
 
 class Pin(NamedTuple):
-    """What a file must be."""
+    """The required size and digest of a file."""
 
     nbytes: int
     sha256: str
@@ -24,9 +24,9 @@ class Release:
     """One of the two released checkpoints, in Hugging Face layout.
 
     Attributes:
-        repository: On the Hub.
-        revision: The commit that the files are of.
-        files: Those that are fetched, checked and used, by name; there are no others.
+        repository: The repository on the Hub.
+        revision: The commit of the files.
+        files: All files that are downloaded, checked and used, by name.
     """
 
     repository: str
@@ -35,7 +35,7 @@ class Release:
 
     @property
     def name(self) -> str:
-        """The repository's, without its owner."""
+        """The repository's name, without its owner."""
         return self.repository.rpartition("/")[2]
 
     @property
@@ -44,7 +44,7 @@ class Release:
         return sum(pin.nbytes for pin in self.files.values())
 
 
-# The same in both.
+# Equal in both releases.
 _TOKENIZER_AND_SETTINGS: Mapping[str, Pin] = {
     "chat_template.jinja": Pin(
         16_738,
@@ -184,4 +184,4 @@ RELEASES: Mapping[str, Release] = {
         },
     ),
 }
-"""By the names they have here."""
+"""By their names in gptoss-mlx."""

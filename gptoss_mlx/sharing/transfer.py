@@ -1,7 +1,7 @@
-"""Fetch files by HTTP ranges: several at once, each going on where it stopped.
+"""Downloads files by HTTP ranges: several at once, each from the byte where it stopped.
 
-Whatever hangs (a name, a connection, an answer) hangs in a daemon thread. The thread that
-called only waits for news, so that Ctrl-C ends it at once; what was written stays.
+A name lookup, connection or answer can hang only in a daemon thread. The calling
+thread waits for messages, so Ctrl-C ends it at once; the written bytes stay.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from gptoss_mlx.sharing.hub import Dropped, Hub
 __all__ = ["Progress", "Wanted", "transfer"]
 
 Progress = Callable[[int, int], None]
-"""Called with the bytes done so far, and all there are."""
+"""Called with (bytes done, bytes in total)."""
 
 CONNECTIONS = 4
 ATTEMPTS = 5
-"""Of which none brings ``WORTH_BYTES``."""
+"""Tries in a row, each with fewer than ``WORTH_BYTES``, before the download ends."""
 WORTH_BYTES = 1 << 20
 FIRST_PAUSE_S = 1.0
 NEWS_S = 0.1
 QUIET_S = 300.0
-"""In which ``WORTH_BYTES`` must arrive."""
+"""Seconds in which ``WORTH_BYTES`` must arrive."""
 FAREWELL_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A file to fetch.
+    """A file to download.
 
     Attributes:
-        nbytes: What it must have.
-        partial: Where it is put together. What is there already is its beginning.
+        nbytes: Its required length.
+        partial: Path of the partial file. Its bytes are the file's beginning.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Wanted:
 
     @property
     def have(self) -> int:
-        """Bytes of it that are there."""
+        """Length of the partial file."""
         with storage_errors(self.partial):
             return self.partial.stat().st_size if self.partial.exists() else 0
 
@@ -61,22 +61,22 @@ def transfer(
     say: Callable[[str], None],
     patience_s: float,
 ) -> None:
-    """Fetch files until each has its size; whether it is right is not known then.
+    """Download files until each has its size; their digests are checked later.
 
     Args:
-        progress: Hears the bytes of all files, those included that were here.
-        say: Told in a sentence what is tried again.
-        patience_s: How long the first answer may take.
+        progress: Called with (bytes of all files, bytes in total), earlier bytes included.
+        say: Called with a sentence about each new try.
+        patience_s: Seconds to wait for the first answer.
 
     Raises:
         DownloadError: The Hub cannot be reached, or sends something else.
-        StorageError: The disk refuses; NoSpaceError where it is full.
+        StorageError: The system refuses; NoSpaceError if the disk is full.
     """
     crew = _Crew(hub, files)
     total = sum(file.nbytes for file in files)
     began = quiet_since = time.monotonic()
     heard = 0
-    # Before anything arrives: the rate counts from here.
+    # Before any byte arrives: the rate counts from here.
     progress(sum(crew.have.values()), total)
     try:
         crew.start()
@@ -108,12 +108,12 @@ def transfer(
 
 
 class _Crew:
-    """The threads, and what they tell.
+    """The download threads, and their messages.
 
     Attributes:
-        news: None for each file that is whole, a sentence, or the error that ends it all.
-        have: Bytes of each file that are written.
-        received: Bytes of each file that came, also where they were here before.
+        news: None for each complete file, a sentence, or the error that ends the transfer.
+        have: Written bytes of each file.
+        received: Received bytes of each file, including bytes that were already there.
         contact: Set once the Hub has answered.
     """
 
@@ -136,7 +136,7 @@ class _Crew:
             thread.start()
 
     def dismiss(self) -> None:
-        """Let no thread write any more; one that hangs is left to itself."""
+        """Stop all writing; a thread that hangs is left alone."""
         self._stop.set()
         until = time.monotonic() + FAREWELL_S
         for thread in self._threads:
@@ -155,7 +155,7 @@ class _Crew:
             self.news.put(error)
 
     def _fetch(self, file: Wanted) -> bool:
-        """Tell whether the file is whole: not where all is to stop."""
+        """Download a file; return whether it is complete."""
         failures = 0
         while True:
             before = self.received[file.name]

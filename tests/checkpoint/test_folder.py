@@ -119,9 +119,7 @@ def test_rows_of_a_file_cut_short_since_it_was_opened(copy: Callable[[str], Path
     with pytest.raises(CorruptFileError) as caught:
         checkpoint.rows(BLOCKS, 1, 1)
 
-    assert str(caught.value) == (
-        f"{tensor.path}: must stay as it is while it is read but has changed."
-    )
+    assert str(caught.value) == (f"{tensor.path}: changed while it was read.")
 
 
 @pytest.mark.parametrize("layout", ["hf", "original", "split", "converted"])
@@ -151,7 +149,7 @@ def test_a_tensor_in_two_pieces_has_no_bytes_of_its_own(root: Path) -> None:
     """Gate and up must be interleaved first: a caller's mistake is named."""
     checkpoint = open_checkpoint(root / "split")
 
-    with pytest.raises(ValueError, match=r"\[chunks\] .*blocks must lie in one piece"):
+    with pytest.raises(ValueError, match=r"\[chunks\] .*blocks must be in one piece"):
         checkpoint.chunks(BLOCKS)
 
 
@@ -283,9 +281,7 @@ def test_a_file_cut_short_since_it_was_opened(copy: Callable[[str], Path]) -> No
     with pytest.raises(CorruptFileError) as caught:
         list(checkpoint.chunks(BLOCKS))
 
-    assert str(caught.value) == (
-        f"{tensor.path}: must stay as it is while it is read but has changed."
-    )
+    assert str(caught.value) == (f"{tensor.path}: changed while it was read.")
 
 
 def test_float32_tensors_are_read_as_such(

@@ -122,7 +122,7 @@ def test_an_index_that_is_no_json(folder: Path, content: str, reason: str) -> No
 
     error = refused(open_checkpoint, folder, ConfigError, f"{folder / INDEX}: {reason}")
 
-    assert error.hint == f"Fetch {INDEX} again from where the checkpoint came from."
+    assert error.hint == f"Download {INDEX} again from the checkpoint's source."
 
 
 @pytest.mark.parametrize("more", ["x", "\ud800", "x" * 1_000])
@@ -135,7 +135,7 @@ def test_an_index_with_a_tensor_that_is_in_no_file(folder: Path, more: str) -> N
         open_checkpoint,
         folder,
         CheckpointError,
-        f"{folder / INDEX}: says that {shown} is in {MODEL!r} but it is in no file.",
+        f"{folder / INDEX}: lists {shown} in {MODEL!r} but it is in no file.",
     )
 
 
@@ -150,7 +150,7 @@ def test_an_index_with_a_tensor_in_the_wrong_file(folder: Path) -> None:
         open_checkpoint,
         folder,
         CheckpointError,
-        f"{folder / INDEX}: says that '{HEAD}' is in '{MODEL}' "
+        f"{folder / INDEX}: lists '{HEAD}' in '{MODEL}' "
         "but it is in 'model-1.safetensors'.",
     )
 
@@ -182,7 +182,7 @@ def test_a_tensor_in_two_files(folder: Path, index: bool) -> None:
         folder,
         CheckpointError,
         f"{folder / MODEL}: tensor '{NORM}' must be in one file "
-        "but is in model-2.safetensors too.",
+        "but is also in model-2.safetensors.",
     )
 
 
@@ -208,5 +208,5 @@ def test_an_index_of_many_names(folder: Path) -> None:
         open_checkpoint,
         folder,
         CheckpointError,
-        f"{folder / INDEX}: says that 'x0' is in {MODEL!r} but it is in no file.",
+        f"{folder / INDEX}: lists 'x0' in {MODEL!r} but it is in no file.",
     )

@@ -173,7 +173,7 @@ def test_links_into_a_cache_are_followed(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["missing", "a\0b", "a/\ud800"])
 def test_a_folder_that_is_not_there(name: str, tmp_path: Path) -> None:
     """Also one that could not be there."""
-    with pytest.raises(NoCheckpointError, match="must be a folder but is none"):
+    with pytest.raises(NoCheckpointError, match="is not a folder"):
         open_checkpoint(tmp_path / name)
 
 
@@ -181,9 +181,7 @@ def test_a_file_in_place_of_the_folder(folder: Path) -> None:
     """The folder is to be named, not the file in it."""
     path = folder / MODEL
 
-    refused(
-        open_checkpoint, path, NoCheckpointError, f"{path} must be a folder but is none."
-    )
+    refused(open_checkpoint, path, NoCheckpointError, f"{path} is not a folder.")
 
 
 def test_a_folder_without_weights(folder: Path) -> None:
@@ -232,7 +230,7 @@ def test_a_folder_still_being_written(config: bool, folder: Path) -> None:
         open_checkpoint,
         partial,
         UnfinishedError,
-        f"{partial} is not finished: it must not be read yet.",
+        f"{partial} is not finished yet.",
     )
 
 
@@ -250,7 +248,7 @@ def test_a_folder_still_being_written_under_another_name(
             open_checkpoint,
             name,
             UnfinishedError,
-            f"{name} is not finished: it must not be read yet.",
+            f"{name} is not finished yet.",
         )
 
 
@@ -295,9 +293,7 @@ def test_a_pipe_or_folder_in_place_of_the_weights(make: Any, folder: Path) -> No
     path.unlink()
     make(path)
 
-    refused(
-        open_checkpoint, folder, CorruptFileError, f"{path}: must be a file but is none."
-    )
+    refused(open_checkpoint, folder, CorruptFileError, f"{path}: is not a file.")
 
 
 def test_a_link_to_weights_that_are_gone(folder: Path) -> None:

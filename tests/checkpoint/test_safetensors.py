@@ -170,7 +170,7 @@ def test_a_file_cut_short_in_its_data(path: Path, length: int) -> None:
     refused_file(
         path,
         f"tensor {name!r} must end within the file's {length} bytes of data but ends at "
-        f"{end}: the file is cut short, or its header is wrong.",
+        f"{end}: the file is truncated, or its header is wrong.",
     )
 
 
@@ -193,7 +193,7 @@ def test_a_header_length_that_is_a_lie(path: Path, length: int) -> None:
 
     refused_file(
         path,
-        f"must have a header of at most 8,388,608 bytes but says {length:,}.",
+        f"must have a header of at most 8,388,608 bytes but has {length:,}.",
     )
 
 
@@ -216,7 +216,7 @@ def test_a_pointer_of_git_lfs_hints_at_git_lfs(path: Path) -> None:
 
     error = refused_file(
         path,
-        "must have a header of at most 8,388,608 bytes but says 2,336,927,755,350,992,246.",
+        "must have a header of at most 8,388,608 bytes but has 2,336,927,755,350,992,246.",
     )
 
     assert error.hint == "Fetch the file itself: git lfs pull"
@@ -230,14 +230,14 @@ def test_a_pipe_or_a_folder(path: Path, make: Any) -> None:
     """It is refused at once, where opening a pipe would wait for ever."""
     make(path)
 
-    refused_file(path, "must be a file but is none.")
+    refused_file(path, "is not a file.")
 
 
 def test_a_device(path: Path) -> None:
     """A file without end is none."""
     path.symlink_to("/dev/zero")
 
-    refused_file(path, "must be a file but is none.")
+    refused_file(path, "is not a file.")
 
 
 @pytest.mark.parametrize("target", [None, "missing", "model.safetensors"])
@@ -288,9 +288,7 @@ def test_a_file_that_became_shorter(path: Path) -> None:
     with pytest.raises(CorruptFileError) as caught:
         list(read_chunks(tensor, 0, tensor.nbytes))
 
-    assert str(caught.value) == (
-        f"{path}: must stay as it is while it is read but has changed."
-    )
+    assert str(caught.value) == (f"{path}: changed while it was read.")
 
 
 def test_a_file_that_was_replaced_by_one_of_the_same_size(path: Path) -> None:
@@ -300,5 +298,5 @@ def test_a_file_that_was_replaced_by_one_of_the_same_size(path: Path) -> None:
     other.write_bytes(path.read_bytes())
     other.replace(path)
 
-    with pytest.raises(CorruptFileError, match="has changed"):
+    with pytest.raises(CorruptFileError, match="changed while it was read"):
         list(read_chunks(tensor, 0, tensor.nbytes))

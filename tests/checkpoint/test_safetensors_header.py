@@ -200,7 +200,7 @@ def test_offsets_past_the_end(path: Path, end: int) -> None:
     refused_file(
         write(path, changed(data_offsets=[12, end])),
         "tensor 'b' must end within the file's 16 bytes of data but ends at "
-        f"{end}: the file is cut short, or its header is wrong.",
+        f"{end}: the file is truncated, or its header is wrong.",
     )
 
 

@@ -66,7 +66,7 @@ def test_an_extra_tensor(layout: str, name: str, copy: Callable[[str], Path]) ->
         open_checkpoint,
         folder,
         CheckpointError,
-        f"{folder / MODEL}: tensor {name!r} is none that config.json implies.",
+        f"{folder / MODEL}: tensor {name!r} is not implied by config.json.",
     )
 
 
@@ -80,7 +80,7 @@ def test_experts_both_split_and_not(
     }
     edit(folder, lambda tensors: tensors.update(extra))
 
-    with pytest.raises(CheckpointError, match=r"experts\.\w+_proj\.weight' is none"):
+    with pytest.raises(CheckpointError, match=r"experts\.\w+_proj\.weight' is not implied"):
         open_checkpoint(folder)
 
 
@@ -208,7 +208,7 @@ def test_a_fine_tune_with_experts_in_bf16_is_told_what_it_is(
         open_checkpoint(place)
     name = spelling.format(0)
     assert str(caught.value) == (
-        f"{place}: experts must be MXFP4, as they are released, but {name!r} is BF16: "
-        "a fine-tune that was not packed again."
+        f"{place}: experts must be MXFP4, as released, but {name!r} is BF16: "
+        "the fine-tune was not packed again."
     )
     assert "Fetch" not in caught.value.hint

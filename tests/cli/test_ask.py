@@ -89,14 +89,14 @@ def test_an_answer_that_was_cut_is_said_to_be() -> None:
 @pytest.mark.parametrize(
     ("arguments", "stdin", "message", "hint"),
     [
-        ([], b" \n", "There must be a question but there is none.", "Ask one"),
+        ([], b" \n", "A question is missing.", "Ask one"),
         (["Hm?"], b"ELF\0", "stdin must be text but has a zero byte after 3 bytes.", ""),
         (["Hm?", "-m", "no/model"], b"", "'no/model' is not a folder or a model", ""),
         (
             ["What is gpt-oss?", "--max-tokens", "5"],
             b"",
             "still reasoning after 5 tokens",
-            "Give it more: --max-tokens 50",
+            "Allow more tokens: --max-tokens 50",
         ),
     ],
     ids=["no question", "no text", "no model", "no room"],

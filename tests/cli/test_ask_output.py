@@ -66,7 +66,7 @@ def test_no_answer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     done = ask(monkeypatch, turn("Hm.", ""))
 
     assert isinstance(done.exception, AnswerError)
-    assert "ended without one after" in str(done.exception)
+    assert "ended without an answer after" in str(done.exception)
     assert done.exception.hint.endswith("--json")
     assert done.stdout == ""
 

@@ -178,7 +178,7 @@ def test_what_becomes_of_an_earlier_run_is_said(
         run(monkeypatch, "convert", source, tmp_path / "out")
     run(monkeypatch, "convert", source, tmp_path / "out", "--recipe", "exact")
 
-    assert f"Starting anew: {tmp_path / 'out.partial'} is of" in capsys.readouterr().err
+    assert f"Starting over: {tmp_path / 'out.partial'} has" in capsys.readouterr().err
 
 
 def test_a_folder_that_is_no_checkpoint(
@@ -192,7 +192,7 @@ def test_a_folder_that_is_no_checkpoint(
     assert run(monkeypatch, "convert", empty, tmp_path / "x" / "out") == 1
     assert capsys.readouterr().err == (
         f"Error: {empty} must have a config.json but has none.\n"
-        "Hint: Name a folder that holds config.json and *.safetensors.\n"
+        "Hint: Name a folder with config.json and *.safetensors.\n"
     )
     assert not (tmp_path / "x").exists()
 

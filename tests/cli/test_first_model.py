@@ -50,7 +50,7 @@ def test_a_user_without_a_model_is_offered_one(
     told = capsys.readouterr()
     assert told.out == ""
     assert "gpt-oss-120b needs" in told.err
-    assert "The demo model is here at once" in told.err
+    assert "Until then the built-in demo model answers" in told.err
 
 
 def test_yes_downloads_and_opens_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +78,7 @@ def test_a_download_that_fails_opens_the_demo_model(
 
     assert choose_model(MACHINE, download, may_offer=True).model == "demo"
     assert capsys.readouterr().err.splitlines()[-1] == (
-        "There is no network. Run it again: gptoss-mlx x. The demo model answers meanwhile."
+        "There is no network. Run it again: gptoss-mlx x. Using the built-in demo model."
     )
 
 
@@ -102,8 +102,8 @@ def test_without_a_terminal_or_a_network_nothing_is_offered(
     assert choose_model(MACHINE, never, may_offer=False).model == "demo"
     assert asked == []
     assert capsys.readouterr().err == (
-        "No gpt-oss model is here yet: gptoss-mlx download 20b. "
-        "The demo model answers, a miniature.\n"
+        "No gpt-oss model is downloaded yet: gptoss-mlx download 20b. "
+        "Using the built-in demo model.\n"
     )
 
 

@@ -45,7 +45,7 @@ def test_a_line_for_each_model(
     assert "broken: " in broken
     assert tiny.split() == ["tiny-q8", "other", "q8", "1.0", "MB", "ready"]
     assert unfinished.startswith("x.partial")
-    assert "unfinished: run the command that was writing it again" in unfinished
+    assert "unfinished: run the same command again" in unfinished
     assert all(line.isprintable() for line in captured.out.splitlines())
     assert captured.err == ""
 
@@ -109,7 +109,8 @@ def test_a_model_is_not_removed_unasked(
 
     assert run(monkeypatch, "rm", "tiny") == 1
     assert capsys.readouterr().err == (
-        "Error: tiny-q8 is not removed unasked.\nHint: gptoss-mlx models rm --yes tiny-q8\n"
+        "Error: tiny-q8 is not removed without confirmation.\n"
+        "Hint: gptoss-mlx models rm --yes tiny-q8\n"
     )
     assert (folder / "tiny-q8").is_dir()
 
@@ -122,7 +123,7 @@ def test_a_name_of_several_models_removes_none(
 
     assert run(monkeypatch, "rm", "-y", "tiny") == 1
     captured = capsys.readouterr()
-    assert captured.err.startswith("Error: 'tiny' stands for 2 models in ")
+    assert captured.err.startswith("Error: 'tiny' matches 2 models in ")
     assert captured.err.endswith("Hint: Name one: tiny-exact, tiny-q8\n")
 
 

@@ -43,8 +43,8 @@ def test_a_right_model_by_name(
     captured = capsys.readouterr()
 
     assert captured.out == (
-        f"{model} is right.\n"
-        "manifest: 6 files, 115 tensors, 1.0 MB have the recorded sha256\n"
+        f"{model}: verified\n"
+        "manifest: 6 files, 115 tensors, 1.0 MB match the recorded sha256\n"
     )
     assert captured.err.startswith("Verifying: ")
 
@@ -78,7 +78,7 @@ def test_against_its_source_in_words(
     """What is the source's and what was made of it is told apart."""
     assert run(monkeypatch, model, "--against", source) == 0
     assert capsys.readouterr().out.endswith(
-        "source: 61 tensors have its bytes, 54 are its tensors quantized\n"
+        "source: 61 tensors have the same bytes, 54 match after quantizing\n"
     )
 
 
@@ -101,4 +101,4 @@ def test_a_model_that_is_not_there(
 ) -> None:
     """Those with a name like it are named."""
     assert run(monkeypatch, "tinny-q8") == 1
-    assert "Hint: Name one that is here: tiny-q8" in capsys.readouterr().err
+    assert "Hint: Name one of these: tiny-q8" in capsys.readouterr().err

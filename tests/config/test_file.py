@@ -86,9 +86,7 @@ def test_a_file_that_is_no_json_object_is_refused(
         read_config(tmp_path)
 
     assert str(caught.value) == f"{path}: {reason}"
-    assert (
-        caught.value.hint == "Fetch config.json again from where the checkpoint came from."
-    )
+    assert caught.value.hint == "Download config.json again from the checkpoint's source."
 
 
 @pytest.mark.parametrize("depth", [900, 940, 960, 980, 1_000, 100_000])

@@ -33,7 +33,7 @@ def test_the_small_files_of_the_release_are_copied(
     path = released / layout / "tokenizer.json"
     if layout == "original":
         path = released / "tokenizer.json"
-    assert heard == [f"{path} is not the one released with gpt-oss. It is kept as it is."]
+    assert heard == [f"{path} differs from gpt-oss's released file. It is copied."]
     for name in COPIED:
         assert (tmp_path / "out" / name).read_text() == f"content of {name}"
     card = (tmp_path / "out" / "README.md").read_text()
@@ -168,7 +168,7 @@ def test_a_link_out_of_the_source_is_not_followed(
     with pytest.raises(ConvertError) as caught:
         convert_checkpoint(stranger, tmp_path / "out")
     assert str(caught.value) == (
-        f"{stranger / name} must lie in the source but is a link to {tmp_path / where}."
+        f"{stranger / name} must be in the source but is a link to {tmp_path / where}."
     )
     assert not any(tmp_path.glob("out*"))
 

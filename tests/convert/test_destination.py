@@ -37,7 +37,7 @@ def test_a_destination_that_exists(source: Path, tmp_path: Path) -> None:
 def test_a_destination_in_the_source(source: Path, inside: str) -> None:
     """The source's folder is not written to."""
     before = digests(source)
-    with pytest.raises(ConvertError, match="must lie outside"):
+    with pytest.raises(ConvertError, match="must be outside"):
         convert(source, source / inside)
 
     assert digests(source) == before

@@ -120,7 +120,7 @@ def test_what_another_conversion_left_is_started_anew(
     notices: list[str] = []
     convert(source, folder, notice=notices.append)
 
-    assert notices == [f"Starting anew: {partial} is of another source, recipe or version."]
+    assert notices == [f"Starting over: {partial} has another source, recipe or version."]
     assert digests(folder) == digests(q8)
 
 
@@ -140,7 +140,7 @@ def test_a_source_that_changed_in_between_is_started_anew(
     convert(changing, folder, recipe="q8", notice=notices.append)
     ours = open_checkpoint(folder)
 
-    assert notices[0].startswith("Starting anew: ")
+    assert notices[0].startswith("Starting over: ")
     assert mx.array_equal(
         ours.array("model.embed_tokens.weight"), ours.array("lm_head.weight")
     ).item()

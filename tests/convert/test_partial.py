@@ -144,7 +144,7 @@ def test_a_journal_that_is_none(tmp_path: Path, content: str) -> None:
 
         assert Journal(partial, KEY, FILES, notices.append).files == {}
         assert not (partial / "a").exists()
-        assert notices[0].startswith("Starting anew: ")
+        assert notices[0].startswith("Starting over: ")
         assert json.loads((partial / ".journal.json").read_text())["files"] == {}
 
 

@@ -138,5 +138,5 @@ def test_an_mlx_folder_is_not_converted(
     with pytest.raises(ConvertError, match="but is an MLX folder") as caught:
         convert(folder, tmp_path / "out")
 
-    assert caught.value.hint == f"Run it as it is: gptoss-mlx chat {folder}"
+    assert caught.value.hint == f"It can be used directly: gptoss-mlx chat {folder}"
     assert not list(tmp_path.glob("out*"))

@@ -161,7 +161,7 @@ def test_an_extra_file(copy: Path) -> None:
     (copy / "model-extra.safetensors").touch()
 
     assert refusal(copy) == (
-        f"{copy} must have no file but the manifest's but has model-extra.safetensors."
+        f"{copy} has files that the manifest does not list: model-extra.safetensors."
     )
 
 
@@ -195,7 +195,7 @@ def test_a_source_that_differs_in_one_byte(
     tensors[name].flat[-1] ^= 64  # enough to move a quantized value
     write_safetensors(other / "model.safetensors", tensors)
     quantized = recipe == "q8" and name.endswith(("proj.weight", "tokens.weight"))
-    rule = "what 8 bits make of the source" if quantized else "the source's bytes"
+    rule = "the source's values in 8 bits" if quantized else "the source's bytes"
 
     file = open_checkpoint(folder).files[name].path
     said = refusal(folder, other)

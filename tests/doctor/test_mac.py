@@ -108,7 +108,7 @@ def test_what_an_m5_is_told(
 @pytest.mark.parametrize(
     ("device", "state", "told"),
     [
-        ("Apple Paravirtual device", COOL, "a virtual machine's GPU"),
+        ("Apple Paravirtual device", COOL, "this is a virtual machine's GPU"),
         ("Apple M4", Mac(0, True, "nominal", False), "this Python runs under Rosetta"),
         ("Apple M4", Mac(0, False, "nominal", True), "Low Power Mode is on"),
         ("Apple M4", Mac(0, False, "slowed to 62 %", False), "the Mac is hot"),

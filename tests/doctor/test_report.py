@@ -142,7 +142,7 @@ def test_the_report_for_people() -> None:
     lines = REPORT.text().splitlines()
 
     assert [line.split("  ")[0] for line in lines] == list(ROWS)
-    assert lines[-1].endswith("all is right")
+    assert lines[-1].endswith("passed")
 
 
 @pytest.mark.parametrize(
@@ -179,10 +179,10 @@ def test_the_report_for_people() -> None:
         ),
         ("tour 1", "ok: What | now? → This and that."),
         ("model", "gpt-oss-20b-q8, loaded in 3.2 s"),
-        ("reads by 512", "1,234 tokens/s of a prompt of 2,048"),
+        ("prefill, chunks of 512", "1,234 tokens/s for a prompt of 2,048"),
         (
-            "writes at 100",
-            "41.2 tokens/s, 2.56 GB a token, 88% of what the memory's bandwidth allows",
+            "decode at 100",
+            "41.2 tokens/s, 2.56 GB per token, 88% of the memory's bandwidth",
         ),
         (
             "model's memory",
@@ -229,7 +229,7 @@ def test_one_thing_that_is_wrong_makes_the_verdict(part: str) -> None:
     report = dataclasses.replace(REPORT, **{part: (WRONG[part],)})  # type: ignore[arg-type]
 
     assert not report.passed
-    assert report.text().endswith("something is wrong")
+    assert report.text().endswith("failed")
     assert "WRONG" in report.text()
 
 

@@ -32,7 +32,7 @@ def test_a_model_is_measured() -> None:
     assert 0 < found.active_bytes <= found.peak_bytes
     assert found.predicted_bytes > found.active_bytes
     assert stages[0] == "loading the model"
-    assert "reading 70 tokens by 64" in stages
+    assert "prefilling 70 tokens in chunks of 64" in stages
 
 
 def test_what_there_is_no_time_for() -> None:

@@ -157,4 +157,4 @@ def test_the_command_ends_with_1(damaged: Path, command: list[str]) -> None:
 
     assert (done.returncode, done.stdout.strip()) == (1, "")
     assert "Error: The model's logits must be finite but reach nan." in done.stderr
-    assert "Hint: Fetch or convert the model again" in done.stderr
+    assert "Hint: Download or convert the model again" in done.stderr

@@ -164,7 +164,7 @@ def test_a_beginning_that_is_wrong_is_fetched_once_more(hub: Hub, tmp_path: Path
 
     assert (folder / SHARD).read_bytes() == hub.files[SHARD]
     assert [a.start for a in hub.requests if a.name == SHARD] == [1000, 0]
-    assert f"{SHARD}: not as released. Fetching again from byte 0." in told.said
+    assert f"{SHARD}: not as released. Downloading again from byte 0." in told.said
 
 
 def test_parts_that_huggingface_hub_left_are_used_or_removed(

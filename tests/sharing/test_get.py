@@ -50,7 +50,7 @@ def test_a_model_is_downloaded_checked_and_converted(hub: Hub, tmp_path: Path) -
     assert list(steps) == ["Downloading", "Checking", "Converting"]
     assert all(heard[-1][0] == heard[-1][1] > 0 for heard in steps.values())
     assert said[0].startswith("Downloading openai/gpt-oss-tiny, ")
-    assert said[-1] == f"The download itself may go: {snapshot.parents[1]}"
+    assert said[-1] == f"You can delete the download: {snapshot.parents[1]}"
 
 
 def test_a_download_keeps_the_machine_awake(
@@ -85,7 +85,7 @@ def test_a_model_that_is_here_is_left_as_it_is(hub: Hub) -> None:
     assert folder.name == "gpt-oss-tiny-q8"
     assert get_model(hub.release(), say=said.append, endpoint=hub.address) == folder
     assert hub.asked == []
-    assert said == ["It is here already."]
+    assert said == [f"Already downloaded: {folder}"]
 
 
 def test_what_cannot_be_had_is_refused_before_anything_is_fetched(hub: Hub) -> None:

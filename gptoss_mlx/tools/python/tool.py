@@ -1,7 +1,7 @@
-"""The ``python`` tool. It evaluates plain arithmetic alone: there is no sandbox yet.
+"""The ``python`` tool. It evaluates only plain arithmetic: there is no sandbox yet.
 
-What is shown is what a notebook shows, as gpt-oss's own tool does it: what was printed,
-then the value of the last line, each with a newline.
+The output is a notebook's, as in gpt-oss's own tool: printed text, then the value of the
+last line, each with a newline.
 
 Source: https://github.com/openai/gpt-oss/blob/main/gpt_oss/tools/python_docker/docker_tool.py
 """
@@ -27,10 +27,10 @@ NO_OUTPUT = (
     "[WARN] No output available. Use print() to output anything to stdout to receive the "
     "output"
 )
-"""gpt-oss's own words for code that shows nothing."""
+"""gpt-oss's own text for code without output."""
 
 MAX_DIGITS = 4_000
-"""Of a whole number. Python itself refuses to print more than 4,300."""
+"""The most digits of a whole number. Python itself refuses to print more than 4,300."""
 
 MAX_SOURCE = 10_000
 MAX_OUTPUT = 20_000
@@ -64,15 +64,15 @@ class Python(Tool):
 
     @property
     def instruction(self) -> ToolNamespace:
-        """The text that gpt-oss was trained on, which promises more than there is."""
+        """The text that gpt-oss was trained on, which promises more than is implemented."""
         return PYTHON
 
     def reset(self) -> None:
-        """Forget all names."""
+        """Delete all names."""
         self._names = {}
 
     def process(self, call: Message) -> str:
-        """Evaluate what ``call`` holds, line by line."""
+        """Evaluate the code of ``call``, line by line."""
         source = _source(call.text)
         names = dict(self._names)
         try:
@@ -86,7 +86,7 @@ class Python(Tool):
 
 
 def _source(text: str) -> str:
-    """Take code out of the forms that models put it in: JSON, or a fence."""
+    """Extract code from the forms that models use: JSON, or a fence."""
     if len(text) > MAX_SOURCE:
         raise ToolError(
             f"The code must have at most {MAX_SOURCE:,} characters but has {len(text):,}."
@@ -106,16 +106,16 @@ def _source(text: str) -> str:
 def _parse(source: str) -> list[ast.stmt]:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # `2if` and the like; Python would print it
+            warnings.simplefilter("ignore")  # such as for `2if`; Python would print them
             return ast.parse(source.strip()).body
     except SyntaxError as error:
         raise ToolError(f"SyntaxError: {error.msg} (line {error.lineno})") from error
-    except MemoryError as error:  # Python's parser calls too many brackets so
+    except MemoryError as error:  # Python's parser raises it for too many brackets
         raise ToolError("The code must not be nested so deeply.") from error
 
 
 def _run(lines: Sequence[ast.stmt], source: str, names: dict[str, Number]) -> str:
-    """Return what is shown; ``names`` gets new values."""
+    """Return the output; new values are stored in ``names``."""
     calculator = _Calculator(source, names)
     shown = []
     for line in lines:
@@ -133,14 +133,14 @@ def _run(lines: Sequence[ast.stmt], source: str, names: dict[str, Number]) -> st
 
 
 class _Calculator:
-    """Walks through expressions. Nothing is ever given to Python to run."""
+    """Evaluates expressions itself. Python never runs the code."""
 
     def __init__(self, source: str, names: dict[str, Number]) -> None:
         self._source = source.strip()
         self._names = names
 
     def printed(self, node: ast.expr) -> str | None:
-        """Return what ``print`` prints; None if ``node`` is something else."""
+        """Return the output of ``print``; None if ``node`` is something else."""
         if not (
             isinstance(node, ast.Call)
             and isinstance(node.func, ast.Name)
@@ -159,7 +159,7 @@ class _Calculator:
         return " ".join(shown) + "\n"
 
     def assign(self, node: ast.stmt) -> None:
-        """Give names their values: ``a = b = 2`` or ``a += 2``."""
+        """Assign values to names: ``a = b = 2`` or ``a += 2``."""
         match node:
             case ast.Assign(targets=targets, value=expression):
                 value = self.value(expression)
@@ -176,7 +176,7 @@ class _Calculator:
             raise ToolError(f"At most {MAX_NAMES:,} names may be used.")
 
     def value(self, node: ast.expr) -> Number:
-        """Return what an expression is worth."""
+        """Return the value of an expression."""
         match node:
             case ast.Constant(value=int() | float() as value) if type(value) is not bool:
                 return self._checked(value, node)
@@ -236,7 +236,7 @@ class _Calculator:
         return self._checked(result, node)
 
     def _checked(self, value: object, node: ast.AST) -> Number:
-        """Let whole numbers pass that are not too long, and what Python calls float."""
+        """Check that a value is a float or a whole number of limited length."""
         if isinstance(value, int):
             if abs(value) >= _MAX:
                 raise _too_long()
