@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from gptoss_mlx import __version__
 from gptoss_mlx.checkpoint.folder import Checkpoint, open_checkpoint
@@ -26,7 +27,7 @@ from gptoss_mlx.errors import (
     storage_errors,
 )
 from gptoss_mlx.macos import exclude_from_backups, free_space_hint
-from gptoss_mlx.manifest import MANIFEST, FileEntry, Manifest, TensorEntry
+from gptoss_mlx.manifest import MANIFEST, FileEntry, Manifest, Provenance, TensorEntry
 from gptoss_mlx.store import folder_for, model_size, models_folder
 
 from .companions import COPIED, companion_files
@@ -104,6 +105,79 @@ def convert_checkpoint(
         NoPermissionError: Reading or writing is forbidden.
         StorageError: The system refuses for another reason.
     """
+    say = notice or (lambda sentence: None)
+    report = progress or (lambda done, total: None)
+    plan = _plan(source, destination, recipe, only, shard_bytes, say)
+    with claim_partial(plan.destination) as partial:
+        folder = plan.destination.parent
+        if folder == models_folder() and exclude_from_backups(folder):
+            say(f"Time Machine excludes {folder}: models can be converted again.")
+        journal = Journal(partial, plan.key, plan.names, say)
+        resumed = sum(s.nbytes for s in plan.shards if s.file in journal.files)
+        room = sum(map(len, plan.companions.values())) + ROOM_BYTES
+        needed = plan.nbytes - resumed + room
+        _check_space(partial, needed, anything=bool(journal.files))
+        _write_shards(plan, journal, partial, resumed, report)
+        try:
+            plan.files_before.check_unchanged()
+        except ConvertError:
+            # The files written so far mix two sources.
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        _write_small_files(plan, journal, partial)
+        finish_partial(partial, plan.destination)
+    return Conversion(plan.destination, plan.nbytes, resumed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A conversion that can begin: everything that the source implies.
+
+    Attributes:
+        companions: The small files to write beside the shards, by name.
+    """
+
+    destination: Path
+    recipe: str
+    checkpoint: Checkpoint
+    provenance: Provenance
+    files_before: SourceFiles
+    tensors: Sequence[OutputTensor]
+    shards: Sequence[Shard]
+    companions: Mapping[str, bytes]
+    made_by: Mapping[str, str]
+    shard_bytes: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors."""
+        return sum(shard.nbytes for shard in self.shards)
+
+    @property
+    def names(self) -> dict[str, set[str]]:
+        """The tensors' names, by file."""
+        return {shard.file: {t.name for t in shard.tensors} for shard in self.shards}
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """What must be the same for an earlier run to be continued."""
+        return {
+            "source": self.files_before.identity(self.checkpoint),
+            "recipe": self.recipe,
+            "made_by": self.made_by,
+            "shard_bytes": self.shard_bytes,
+        }
+
+
+def _plan(
+    source: Path,
+    destination: Path | None,
+    recipe: str,
+    only: Collection[str] | None,
+    shard_bytes: int,
+    say: Callable[[str], None],
+) -> _Plan:
+    """Read and check the source and the destination."""
     chosen = find_recipe(recipe)
     check_folder(source)
     files_before = SourceFiles(source, COPIED)
@@ -120,65 +194,59 @@ def convert_checkpoint(
         destination = folder_for(name, chosen.name)
     _check_destination(source, destination)
     tensors = plan_tensors(checkpoint, chosen)
-    shards = plan_shards(tensors, shard_bytes=shard_bytes)
-    total = sum(shard.nbytes for shard in shards)
-    say = notice or (lambda sentence: None)
-    companions = companion_files(checkpoint, chosen, provenance, say)
-    made_by = {"gptoss_mlx": __version__, "mlx": version("mlx")}
-    key = {
-        "source": files_before.identity(checkpoint),
-        "recipe": chosen.name,
-        "made_by": made_by,
-        "shard_bytes": shard_bytes,
-    }
-    with claim_partial(destination) as partial:
-        folder = destination.parent
-        if folder == models_folder() and exclude_from_backups(folder):
-            say(f"Time Machine excludes {folder}: models can be converted again.")
-        names = {shard.file: {t.name for t in shard.tensors} for shard in shards}
-        journal = Journal(partial, key, names, say)
-        done = sum(shard.nbytes for shard in shards if shard.file in journal.files)
-        resumed = done
-        room = sum(map(len, companions.values())) + ROOM_BYTES
-        _check_space(partial, total - done + room, anything=bool(journal.files))
-        report = progress or (lambda done, total: None)
-        report(done, total)
+    return _Plan(
+        destination=destination,
+        recipe=chosen.name,
+        checkpoint=checkpoint,
+        provenance=provenance,
+        files_before=files_before,
+        tensors=tensors,
+        shards=plan_shards(tensors, shard_bytes=shard_bytes),
+        companions=companion_files(checkpoint, chosen, provenance, say),
+        made_by={"gptoss_mlx": __version__, "mlx": version("mlx")},
+        shard_bytes=shard_bytes,
+    )
 
-        def written(nbytes: int) -> None:
-            nonlocal done
-            done += nbytes
-            report(done, total)
 
-        for shard in shards:
-            if shard.file not in journal.files:
-                pieces_of = _Pieces(checkpoint)
-                entry = write_shard(
-                    partial / shard.file, shard.tensors, pieces_of, written=written
-                )
-                journal.record(shard.file, entry)
-        try:
-            files_before.check_unchanged()
-        except ConvertError:
-            # The files written so far mix two sources.
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
-        config = _json(config_keys(checkpoint, tensors))
-        small = {**companions, INDEX: _index(shards, total)}
-        files = dict(journal.files)
-        files |= {name: write_file(partial / name, data) for name, data in small.items()}
-        files["config.json"] = WrittenFile.of(config)
-        manifest = Manifest(
-            provenance,
-            chosen.name,
-            made_by,
-            {name: FileEntry(file.nbytes, file.sha256) for name, file in files.items()},
-            _tensor_entries(shards, files),
-        )
-        write_file(partial / MANIFEST, manifest.encode())
-        # Without config.json no program takes the folder for a model.
-        write_file(partial / "config.json", config)
-        finish_partial(partial, destination)
-    return Conversion(destination, total, resumed)
+def _write_shards(
+    plan: _Plan,
+    journal: Journal,
+    partial: Path,
+    done: int,
+    report: Callable[[int, int], None],
+) -> None:
+    """Write the shards that the journal does not have; ``done`` bytes are there."""
+    report(done, plan.nbytes)
+
+    def written(nbytes: int) -> None:
+        nonlocal done
+        done += nbytes
+        report(done, plan.nbytes)
+
+    for shard in plan.shards:
+        if shard.file not in journal.files:
+            path, pieces_of = partial / shard.file, _Pieces(plan.checkpoint)
+            entry = write_shard(path, shard.tensors, pieces_of, written=written)
+            journal.record(shard.file, entry)
+
+
+def _write_small_files(plan: _Plan, journal: Journal, partial: Path) -> None:
+    """Write the companions, the index, the manifest and, last, config.json."""
+    config = _json(config_keys(plan.checkpoint, plan.tensors))
+    small = {**plan.companions, INDEX: _index(plan.shards, plan.nbytes)}
+    files = dict(journal.files)
+    files |= {name: write_file(partial / name, data) for name, data in small.items()}
+    files["config.json"] = WrittenFile.of(config)
+    manifest = Manifest(
+        plan.provenance,
+        plan.recipe,
+        plan.made_by,
+        {name: FileEntry(file.nbytes, file.sha256) for name, file in files.items()},
+        _tensor_entries(plan.shards, files),
+    )
+    write_file(partial / MANIFEST, manifest.encode())
+    # Without config.json no program takes the folder for a model.
+    write_file(partial / "config.json", config)
 
 
 class _Pieces:

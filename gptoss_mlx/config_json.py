@@ -9,7 +9,6 @@ https://github.com/openai/gpt-oss/blob/main/gpt_oss/torch/model.py
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +23,7 @@ from gptoss_mlx.config import (
     QuantizationTable,
     RopeScaling,
 )
+from gptoss_mlx.config_reader import MAX_SIZE, ConfigReader
 from gptoss_mlx.errors import (
     ConfigError,
     NoCheckpointError,
@@ -36,7 +36,6 @@ __all__ = ["hugging_face_keys", "parse_config", "read_config", "read_config_keys
 
 # Far above any model, but small enough that a wrong number cannot block a reader.
 MAX_LAYERS = 1_000
-MAX_SIZE = 1 << 24
 
 
 def read_config(folder: Path) -> ModelConfig:
@@ -85,7 +84,7 @@ def parse_config(keys: Mapping[str, Any], *, source: str) -> ModelConfig:
         UnsupportedModelError: The keys are of another model.
         QuantizationError: The quantization dictionary is wrong.
     """
-    reader = _Reader(keys, source)
+    reader = ConfigReader(keys, source)
     if "model_type" in keys:
         config = _parse_hugging_face(reader)
     elif "num_experts" in keys and "rope_scaling_factor" in keys:
@@ -142,60 +141,7 @@ def hugging_face_keys(config: ModelConfig) -> dict[str, Any]:
     }
 
 
-class _Reader:
-    """Reads values of a JSON object, and reports wrong ones with their place.
-
-    A null value counts as missing.
-    """
-
-    def __init__(self, keys: Mapping[str, Any], source: str) -> None:
-        self.keys = keys
-        self.source = source
-
-    def has(self, key: str) -> bool:
-        return self.keys.get(key) is not None
-
-    def integer(self, key: str, default: int | None = None) -> int:
-        value = self._get(key, default)
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise self._wrong(key, "an integer", value)
-        if not 0 < value <= MAX_SIZE:
-            raise self._wrong(key, f"from 1 to {MAX_SIZE:,}", value)
-        return value
-
-    def number(self, key: str, default: float | None = None) -> float:
-        value = self._get(key, default)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise self._wrong(key, "a number", value)
-        # A model does not use an integer that is too large for a float, either.
-        if abs(value) > 1e30 or not math.isfinite(value) or value <= 0:
-            raise self._wrong(key, "a positive number", value)
-        return float(value)
-
-    def inner(self, key: str) -> _Reader:
-        value = self.keys.get(key)
-        if not isinstance(value, dict):
-            raise self._wrong(key, "an object", value)
-        return _Reader(value, f"{self.source}: {key}")
-
-    def require(self, key: str, expected: Any, *, default: Any = None) -> None:
-        """Refuse a model that differs from gpt-oss in a way that is not implemented."""
-        value = self._get(key, default)
-        if value != expected:
-            raise UnsupportedModelError(
-                f"{self.source}: {key} must be {expected!r} but is {short(value)}."
-            )
-
-    def _get(self, key: str, default: Any) -> Any:
-        value = self.keys.get(key)
-        return default if value is None else value
-
-    def _wrong(self, key: str, rule: str, value: Any) -> ConfigError:
-        found = f"is {short(value)}" if key in self.keys else "is missing"
-        return ConfigError(f"{self.source}: {key} must be {rule} but {found}.")
-
-
-def _parse_hugging_face(reader: _Reader) -> ModelConfig:
+def _parse_hugging_face(reader: ConfigReader) -> ModelConfig:
     reader.require("model_type", "gpt_oss")
     reader.require("hidden_act", "silu", default="silu")
     reader.require("attention_bias", True, default=True)
@@ -242,7 +188,7 @@ def _parse_hugging_face(reader: _Reader) -> ModelConfig:
     )
 
 
-def _parse_openai(reader: _Reader) -> ModelConfig:
+def _parse_openai(reader: ConfigReader) -> ModelConfig:
     num_hidden_layers = reader.integer("num_hidden_layers")
     scaling = RopeScaling(
         factor=reader.number("rope_scaling_factor"),
@@ -280,7 +226,7 @@ def _alternating(num_hidden_layers: int) -> tuple[LayerType, ...]:
     )
 
 
-def _layer_types(reader: _Reader, num_hidden_layers: int) -> tuple[LayerType, ...]:
+def _layer_types(reader: ConfigReader, num_hidden_layers: int) -> tuple[LayerType, ...]:
     found = reader.keys.get("layer_types")
     if found is None:
         return _alternating(num_hidden_layers)
@@ -298,7 +244,7 @@ def _layer_types(reader: _Reader, num_hidden_layers: int) -> tuple[LayerType, ..
     return tuple(found)
 
 
-def _quantization(reader: _Reader) -> QuantizationTable | None:
+def _quantization(reader: ConfigReader) -> QuantizationTable | None:
     if not reader.has("quantization"):
         method = reader.keys.get("quantization_config")
         if isinstance(method, dict) and method.get("quant_method") not in (
@@ -314,7 +260,7 @@ def _quantization(reader: _Reader) -> QuantizationTable | None:
     modules: dict[str, Quantization | None] = {}
     for key, value in table.keys.items():
         if isinstance(value, dict):
-            modules[key] = _packing(_Reader(value, f"{table.source}: {short(key)}"))
+            modules[key] = _packing(ConfigReader(value, f"{table.source}: {short(key)}"))
         elif value is False:
             modules[key] = None
         elif key not in ("group_size", "bits", "mode"):
@@ -325,7 +271,7 @@ def _quantization(reader: _Reader) -> QuantizationTable | None:
     return QuantizationTable(_packing(table), modules)
 
 
-def _packing(reader: _Reader) -> Quantization:
+def _packing(reader: ConfigReader) -> Quantization:
     try:
         return Quantization(
             group_size=reader.integer("group_size"),
