@@ -89,7 +89,7 @@ def test_a_system_message_of_plain_text_stays_in_front_too() -> None:
 
 
 def test_functions_that_a_message_tells_of_are_not_told_again() -> None:
-    """Neither are those in a developer message from the caller."""
+    """For example if the caller wrote the developer message."""
     developer = developer_message("Be brief.", (ADD,))
 
     assert begun([SYSTEM, developer, USER], tools=[FUNCTIONS]) == [
