@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gptoss_mlx.conversation.turn import EndReason
+from gptoss_mlx.conversation.turn_events import EndReason
 from gptoss_mlx.conversation.usage import Usage
 
 __all__ = ["ContextNotice", "ending", "tokens_text"]

@@ -18,7 +18,7 @@ from gptoss_mlx.chat.turn_view import TurnView
 from gptoss_mlx.controls import escaped, without_controls
 from gptoss_mlx.conversation.answer import collect
 from gptoss_mlx.conversation.conversation import Conversation
-from gptoss_mlx.conversation.turn import ToolCall, TurnEvent
+from gptoss_mlx.conversation.turn_events import ToolCall, TurnEvent
 from gptoss_mlx.errors import GptOssError
 
 __all__ = ["chat_in_terminal"]

@@ -13,7 +13,7 @@ from gptoss_mlx.chat.reasoning import Reasoning
 from gptoss_mlx.chat.screen import Screen
 from gptoss_mlx.controls import escaped, without_controls
 from gptoss_mlx.conversation.answer import AnswerText, audience
-from gptoss_mlx.conversation.turn import ToolCall, ToolResult, TurnEnd, TurnEvent
+from gptoss_mlx.conversation.turn_events import ToolCall, ToolResult, TurnEnd, TurnEvent
 from gptoss_mlx.harmony.messages import Message
 from gptoss_mlx.harmony.parse import Delta
 

@@ -24,7 +24,7 @@ from gptoss_mlx.cli.output import print_json, say, write_answer
 if TYPE_CHECKING:
     from gptoss_mlx.conversation.answer import Answer
     from gptoss_mlx.conversation.conversation import Conversation
-    from gptoss_mlx.conversation.turn import TurnEvent
+    from gptoss_mlx.conversation.turn_events import TurnEvent
     from gptoss_mlx.llm import LLM
 
 __all__ = ["ask"]

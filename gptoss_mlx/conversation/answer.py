@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Literal
 
-from gptoss_mlx.conversation.turn import EndReason, ToolCall, TurnEnd, TurnEvent
+from gptoss_mlx.conversation.turn_events import EndReason, ToolCall, TurnEnd, TurnEvent
 from gptoss_mlx.conversation.usage import Usage
 from gptoss_mlx.harmony.messages import Message
 from gptoss_mlx.harmony.parse import Delta

@@ -12,7 +12,8 @@ from typing import Self
 from gptoss_mlx.conversation.answer import Answer, collect
 from gptoss_mlx.conversation.opening import opening_messages
 from gptoss_mlx.conversation.read import Messages, read_messages
-from gptoss_mlx.conversation.turn import TurnEvent, run_turn
+from gptoss_mlx.conversation.turn import run_turn
+from gptoss_mlx.conversation.turn_events import TurnEvent
 from gptoss_mlx.generation.request import Progress, TokenSource
 from gptoss_mlx.generation.sampling import Sampling
 from gptoss_mlx.harmony.messages import Effort, Message

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 from gptoss_mlx.conversation.calls import (
     Call,
@@ -24,74 +23,31 @@ from gptoss_mlx.conversation.calls import (
 )
 from gptoss_mlx.conversation.headerless import HeaderlessText
 from gptoss_mlx.conversation.repetition import RepetitionDetector
+from gptoss_mlx.conversation.turn_events import (
+    EndReason,
+    ToolCall,
+    ToolResult,
+    TurnEnd,
+    TurnEvent,
+)
 from gptoss_mlx.conversation.usage import Clock, Usage
 from gptoss_mlx.errors import GptOssError, ToolError
 from gptoss_mlx.generation.request import Progress, Request, TokenSource
 from gptoss_mlx.generation.sampling import Sampling
 from gptoss_mlx.generation.stops import Stops
 from gptoss_mlx.harmony.messages import Message
-from gptoss_mlx.harmony.parse import Delta, ParsedMessage, StreamParser
+from gptoss_mlx.harmony.parse import ParsedMessage, StreamParser
 from gptoss_mlx.harmony.render import render_conversation
 from gptoss_mlx.tokenizer import Tokenizer
 from gptoss_mlx.tools.tool import Tool, tool_for
 
-__all__ = [
-    "MAX_CALLS",
-    "EndReason",
-    "ToolCall",
-    "ToolResult",
-    "TurnEnd",
-    "TurnEvent",
-    "run_turn",
-]
+__all__ = ["MAX_CALLS", "run_turn"]
 
 MAX_CALLS = 64
 """The most calls per turn."""
 
 MAX_REFUSALS = 3
 """The turn ends after this many refused calls in a row."""
-
-EndReason = Literal["stop", "length", "context", "repetition", "calls"]
-"""Why a turn ended: the model was done, ``max_tokens`` were reached, the context is full,
-the model repeated itself, or it kept calling tools."""
-
-
-@dataclass(frozen=True, slots=True)
-class ToolCall:
-    """A call of a tool, before the tool runs."""
-
-    call: Message
-
-
-@dataclass(frozen=True, slots=True)
-class ToolResult:
-    """The result of a call.
-
-    Attributes:
-        call: The call.
-        result: The text for the model.
-        refused: Whether it is an error's message: the call could not be run.
-    """
-
-    call: Message
-    result: Message
-    refused: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class TurnEnd:
-    """The end of the turn, and its last event unless it was interrupted.
-
-    Attributes:
-        messages: All messages that the turn added to the conversation.
-    """
-
-    reason: EndReason
-    usage: Usage
-    messages: tuple[Message, ...] = ()
-
-
-TurnEvent = Delta | ToolCall | ToolResult | TurnEnd
 
 
 def run_turn(

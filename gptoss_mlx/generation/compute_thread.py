@@ -15,75 +15,33 @@ from __future__ import annotations
 import threading
 import time
 import traceback
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import Self
 
 import mlx.core as mx
 
 from gptoss_mlx.errors import AnswerError
+from gptoss_mlx.generation.jobs import (
+    Ask,
+    Close,
+    ClosedError,
+    End,
+    Finish,
+    Job,
+    Lane,
+    Progress,
+)
 from gptoss_mlx.generation.request import GeneratedToken, Generation, Request
 
-__all__ = ["IDLE_S", "Lane", "ThreadedGeneration", "is_computing"]
+__all__ = ["IDLE_S", "ThreadedGeneration", "is_computing"]
 
 IDLE_S = 1.0
 """Seconds without a demand after which a request yields to a waiting one."""
 
 WATCH_S = 0.05
 """Seconds between two calls of a request's ``watch``."""
-
-
-class Lane:
-    """The queue of one model. Only the compute thread reads or changes it."""
-
-    def __init__(self) -> None:
-        self.holder: _Job | None = None
-        self.waiting: deque[_Job] = deque()
-
-
-@dataclass(frozen=True, slots=True)
-class _Progress:
-    """The progress of a prefill."""
-
-    done: int
-    total: int
-
-
-class _End:
-    """The end of the tokens."""
-
-
-class _ClosedError(Exception):
-    """The request was closed while its prompt was being prefilled."""
-
-
-@dataclass(eq=False, slots=True)
-class _Job:
-    """A request, as the compute thread keeps it.
-
-    Attributes:
-        replies: The queue to the asking thread.
-        closed: Whether nobody will ask again. Any thread may set it.
-        thread: The thread that asked last.
-        served_at: The time of the last token that was passed on.
-    """
-
-    lane: Lane
-    replies: SimpleQueue[_Progress | GeneratedToken | BaseException | _End] = field(
-        default_factory=SimpleQueue
-    )
-    generation: Generation | None = None
-    closed: bool = False
-    thread: int = 0
-    served_at: float = 0.0
-
-    def progress(self, done: int, total: int) -> None:
-        """Report progress to the asking thread, if there still is one."""
-        if self.closed:
-            raise _ClosedError
-        self.replies.put(_Progress(done, total))
 
 
 class ThreadedGeneration:
@@ -111,7 +69,7 @@ class ThreadedGeneration:
         self._begun = False
         self._ended = False
         self._post = _thread.post  # a finalizer may run after modules are unloaded
-        self._job = _Job(lane)
+        self._job = Job(lane)
         self._job.generation = begin(replace(request, progress=self._job.progress))
 
     def __iter__(self) -> Self:
@@ -137,8 +95,8 @@ class ThreadedGeneration:
                 raise StopIteration
             if not self._asked:  # otherwise an earlier wait was interrupted
                 self._asked = self._begun = True
-                self._post(_Ask(self._job, threading.get_ident()))
-            while isinstance(reply := self._wait(), _Progress):
+                self._post(Ask(self._job, threading.get_ident()))
+            while isinstance(reply := self._wait(), Progress):
                 if self._request.progress is not None:
                     self._request.progress(reply.done, reply.total)
                 if self._request.watch is not None:
@@ -158,7 +116,7 @@ class ThreadedGeneration:
         self._ended = True
         if self._begun and not self._job.closed:
             self._job.closed = True
-            self._post(_Close(self._job))
+            self._post(Close(self._job))
 
     def __del__(self) -> None:
         """Stop, unless it is closed already."""
@@ -166,7 +124,7 @@ class ThreadedGeneration:
         if hasattr(self, "_job"):
             self.close()
 
-    def _wait(self) -> _Progress | GeneratedToken | BaseException | _End:
+    def _wait(self) -> Progress | GeneratedToken | BaseException | End:
         watch = self._request.watch
         if watch is None:
             return self._job.replies.get()
@@ -177,41 +135,22 @@ class ThreadedGeneration:
                 watch()
 
 
-@dataclass(frozen=True, slots=True)
-class _Ask:
-    """A demand for a job's next token."""
-
-    job: _Job
-    thread: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Close:
-    """A job without any further demand."""
-
-    job: _Job
-
-
-class _Finish:
-    """The end of the process."""
-
-
 class _ComputeThread:
     """Runs one step of one job at a time."""
 
     def __init__(self) -> None:
         self._finished = False
-        self._messages: SimpleQueue[_Ask | _Close | _Finish] = SimpleQueue()
+        self._messages: SimpleQueue[Ask | Close | Finish] = SimpleQueue()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
         self._contended: set[Lane] = set()  # lanes with waiting requests
         self.is_computing = False
         # A running job must not be freed in another thread.
-        self._jobs: set[_Job] = set()
+        self._jobs: set[Job] = set()
 
-    def post(self, message: _Ask | _Close) -> None:
+    def post(self, message: Ask | Close) -> None:
         """Send a message, without waiting."""
-        if isinstance(message, _Ask):
+        if isinstance(message, Ask):
             self._start()
         self._messages.put(message)
         if self._finished:
@@ -239,7 +178,7 @@ class _ComputeThread:
     def _finish(self) -> None:
         """End the compute thread when the process ends, after its current step."""
         threading.main_thread().join()
-        self._messages.put(_Finish())
+        self._messages.put(Finish())
 
     def _run(self) -> None:
         while True:
@@ -248,14 +187,14 @@ class _ComputeThread:
             except Empty:
                 message = None
             match message:
-                case _Ask(job, thread):
+                case Ask(job, thread):
                     job.thread = thread
                     self._jobs.add(job)
                     job.lane.waiting.append(job)
                     self._contended.add(job.lane)
-                case _Close(job):
+                case Close(job):
                     self._close(job, CLOSED)
-                case _Finish():
+                case Finish():
                     for job in list(self._jobs):
                         self._close(job, FINISHED)
                     # Otherwise MLX ends the process when this thread returns.
@@ -283,7 +222,7 @@ class _ComputeThread:
         if not lane.waiting:
             self._contended.discard(lane)
 
-    def _next(self, lane: Lane) -> _Job | None:
+    def _next(self, lane: Lane) -> Job | None:
         """Return the job whose turn it is."""
         holder, first = lane.holder, lane.waiting[0]
         if holder is None or holder in lane.waiting:
@@ -291,7 +230,7 @@ class _ComputeThread:
         idle = time.monotonic() - holder.served_at >= IDLE_S
         return first if idle or holder.thread == first.thread else None
 
-    def _step(self, job: _Job) -> None:
+    def _step(self, job: Job) -> None:
         self.is_computing = True
         try:
             if job.generation is None:
@@ -300,7 +239,7 @@ class _ComputeThread:
         except StopIteration:
             self._end(job)
             return
-        except _ClosedError:
+        except ClosedError:
             self._close(job, CLOSED)
             return
         except BaseException as error:
@@ -316,19 +255,19 @@ class _ComputeThread:
         if token.finish_reason is not None:
             self._release(job)
 
-    def _close(self, job: _Job, reason: str) -> None:
+    def _close(self, job: Job, reason: str) -> None:
         """End a job early. A waiting thread must not take its answer as complete."""
         job.replies.put(_closed(reason))
         self._end(job)
 
-    def _end(self, job: _Job) -> None:
+    def _end(self, job: Job) -> None:
         if job.generation is not None:
             job.generation.close()
-        job.replies.put(_End())
+        job.replies.put(End())
         self._jobs.discard(job)
         self._release(job)
 
-    def _release(self, job: _Job) -> None:
+    def _release(self, job: Job) -> None:
         lane = job.lane
         if lane.holder is job:
             lane.holder = None

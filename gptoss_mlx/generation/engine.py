@@ -15,7 +15,8 @@ import numpy as np
 from gptoss_mlx.device import this_machine
 from gptoss_mlx.device_errors import device_errors
 from gptoss_mlx.errors import ContextError, DeviceError, NotFiniteError
-from gptoss_mlx.generation.prompt_cache import LanguageModel, PromptCache
+from gptoss_mlx.generation.language_model import LanguageModel
+from gptoss_mlx.generation.prompt_cache import PromptCache
 from gptoss_mlx.generation.request import GeneratedToken, Generation, Progress, Request
 from gptoss_mlx.generation.stops import FinishReason, StopDetector
 from gptoss_mlx.generation.wired import wired

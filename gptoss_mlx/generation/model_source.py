@@ -8,8 +8,9 @@ from mlx.utils import tree_flatten
 from gptoss_mlx.checkpoint.folder import Checkpoint
 from gptoss_mlx.device import this_machine
 from gptoss_mlx.errors import UnsupportedModelError
-from gptoss_mlx.generation.compute_thread import Lane, ThreadedGeneration
+from gptoss_mlx.generation.compute_thread import ThreadedGeneration
 from gptoss_mlx.generation.engine import generate
+from gptoss_mlx.generation.jobs import Lane
 from gptoss_mlx.generation.prompt_cache import PromptCache
 from gptoss_mlx.generation.request import Generation, Request
 from gptoss_mlx.model import memory

@@ -8,29 +8,22 @@ window that was taken there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from collections.abc import Sequence
+from dataclasses import replace
 
 import mlx.core as mx
 
 from gptoss_mlx.errors import CacheError
-from gptoss_mlx.model.cache import (
-    MAX_WINDOWS,
-    SPARE_TOKENS,
-    Cache,
-    FullCache,
-    SlidingCache,
-    Window,
-)
+from gptoss_mlx.generation.language_model import LanguageModel
+from gptoss_mlx.generation.snapshot import Snapshot
+from gptoss_mlx.model.cache_window import MAX_WINDOWS, SPARE_TOKENS
+from gptoss_mlx.model.full_cache import FullCache
+from gptoss_mlx.model.sliding_cache import SlidingCache
 from gptoss_mlx.tokenizer import CHANNEL, END, MESSAGE, START
 
 __all__ = [
     "BOUNDARIES",
-    "HiddenStates",
-    "LanguageModel",
     "PromptCache",
-    "Snapshot",
     "common_prefix",
 ]
 
@@ -39,55 +32,6 @@ BOUNDARIES = frozenset({CHANNEL, START, END, MESSAGE})
 
 # The oldest snapshots, in the instructions: they serve the next conversation too.
 KEPT_FIRST = 3
-
-
-class HiddenStates(Protocol):
-    """A model without its head."""
-
-    def __call__(
-        self, inputs: mx.array, cache: Any, /, *, last_only: bool = False
-    ) -> mx.array:
-        """Return ``(B, L, hidden_size)``, or ``(B, 1, hidden_size)`` with last_only."""
-
-
-class LanguageModel(Protocol):
-    """The parts of a model that generation needs, as in ``gptoss_mlx.model.Model``."""
-
-    @property
-    def model(self) -> HiddenStates:
-        """Compute hidden states from tokens ``(B, L)`` and a cache."""
-
-    @property
-    def lm_head(self) -> Callable[[mx.array], mx.array]:
-        """Compute logits ``(B, L, V)`` from hidden states."""
-
-    def make_cache(self) -> list[Cache]:
-        """Make an empty cache, one entry per layer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """The windows of all sliding layers at one position.
-
-    Attributes:
-        first: The first position it can restore, at most SPARE_TOKENS before ``offset``.
-        offset: The last position it can restore, where it was taken.
-        windows: One per sliding layer, in order.
-    """
-
-    first: int
-    offset: int
-    windows: tuple[Window, ...]
-
-    @property
-    def arrays(self) -> list[mx.array]:
-        """Keys and values, for ``mx.eval``."""
-        return [array for w in self.windows for array in (w.keys, w.values)]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of memory."""
-        return sum(array.nbytes for array in self.arrays)
 
 
 class PromptCache:

@@ -24,8 +24,10 @@ from gptoss_mlx.errors import (
     storage_errors,
 )
 from gptoss_mlx.files import sync_file
-from gptoss_mlx.generation.prompt_cache import PromptCache, Snapshot
-from gptoss_mlx.model.cache import MAX_WINDOWS, SlidingCache, Window
+from gptoss_mlx.generation.prompt_cache import PromptCache
+from gptoss_mlx.generation.snapshot import Snapshot
+from gptoss_mlx.model.cache_window import MAX_WINDOWS, Window
+from gptoss_mlx.model.sliding_cache import SlidingCache
 from gptoss_mlx.model.transformer import Model
 
 __all__ = ["load_cache", "model_fingerprint", "save_cache"]

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 from gptoss_mlx.config import ModelConfig, Quantization
 from gptoss_mlx.device import Machine
-from gptoss_mlx.model.cache import MAX_WINDOWS, SlidingCache, layer_cache
+from gptoss_mlx.model.cache import layer_cache
+from gptoss_mlx.model.cache_window import MAX_WINDOWS
 from gptoss_mlx.model.memory import working_bytes
+from gptoss_mlx.model.sliding_cache import SlidingCache
 
 __all__ = ["Footprint", "QuantizationOf", "cache_bytes", "footprint_of", "weights_bytes"]
 

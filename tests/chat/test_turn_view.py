@@ -9,7 +9,7 @@ from rich.console import Console
 from gptoss_mlx.chat import screen as screens
 from gptoss_mlx.chat.screen import Screen
 from gptoss_mlx.chat.turn_view import TurnView
-from gptoss_mlx.conversation.turn import EndReason, ToolCall, ToolResult, TurnEnd
+from gptoss_mlx.conversation.turn_events import EndReason, ToolCall, ToolResult, TurnEnd
 from gptoss_mlx.conversation.usage import Usage
 from gptoss_mlx.harmony.messages import Message
 from gptoss_mlx.harmony.parse import Delta

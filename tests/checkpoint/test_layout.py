@@ -3,106 +3,26 @@ from __future__ import annotations
 import errno
 import json
 import os
-import re
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import pytest
-from tiny_checkpoint import (
-    read_tensors,
-    write_safetensors,
-    write_split_folder,
-    write_tiny_checkpoint,
-)
+from refusals import refused
+from small_checkpoint import MODEL, deal, one_file_index, write_index, write_shards
+from tiny_checkpoint import read_tensors
 
 from gptoss_mlx.checkpoint.folder import open_checkpoint
 from gptoss_mlx.checkpoint.layout import INDEX, Layout
 from gptoss_mlx.errors import (
-    CheckpointError,
-    ConfigError,
     CorruptFileError,
-    GptOssError,
     NoCheckpointError,
     NoPermissionError,
     StorageError,
     UnfinishedError,
     UnsupportedModelError,
 )
-
-MODEL = "model.safetensors"
-NORM = "model.norm.weight"
-HEAD = "lm_head.weight"
-
-
-@pytest.fixture(scope="module")
-def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[Layout, Path]:
-    """One checkpoint in each layout, one file each, in folders with telling names."""
-    root = tmp_path_factory.mktemp("sources")
-    write_tiny_checkpoint(
-        root / "hf",
-        vocab_size=64,
-        hidden_size=64,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_local_experts=4,
-        num_attention_heads=4,
-        head_dim=16,
-    )
-    (root / "hf" / "original").rename(root / "original")
-    write_split_folder(root / "hf", root / "mlx")
-    return {
-        Layout.HUGGING_FACE: root / "hf",
-        Layout.OPENAI: root / "original",
-        Layout.MLX: root / "mlx",
-    }
-
-
-@pytest.fixture
-def folder(sources: dict[Layout, Path], tmp_path: Path) -> Path:
-    """A copy of the checkpoint as Hugging Face has it, to be changed."""
-    return Path(shutil.copytree(sources[Layout.HUGGING_FACE], tmp_path / "hf"))
-
-
-def write_shards(folder: Path, shards: dict[str, list[str]], *, index: bool) -> None:
-    """Put the tensors of a folder's one file into several, and name them in an index."""
-    tensors = read_tensors(folder / MODEL)
-    (folder / MODEL).unlink()
-    for file, names in shards.items():
-        write_safetensors(folder / file, {name: tensors[name] for name in names})
-    if index:
-        write_index(
-            folder, {name: file for file, names in shards.items() for name in names}
-        )
-
-
-def write_index(folder: Path, weight_map: object) -> None:
-    """Write an index with this weight_map."""
-    (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
-
-
-def one_file_index(folder: Path) -> dict[str, str]:
-    """What the index of a folder with one file says."""
-    return dict.fromkeys(read_tensors(folder / MODEL), MODEL)
-
-
-def deal(names: Iterable[str], files: list[str]) -> dict[str, list[str]]:
-    """Deal the names to the files in turns, so that no layer stays together."""
-    ordered = sorted(names)
-    return {file: ordered[i :: len(files)] for i, file in enumerate(files)}
-
-
-def refused(folder: Path, error: type[GptOssError], message: str) -> GptOssError:
-    """Assert that the folder is refused with this very error and message."""
-    with pytest.raises(error) as caught:
-        open_checkpoint(folder)
-    assert type(caught.value) is error
-    assert str(caught.value) == message
-    assert str(caught.value).encode()
-    return caught.value
-
 
 # Layouts.
 
@@ -261,7 +181,7 @@ def test_a_file_in_place_of_the_folder(folder: Path) -> None:
     """The folder is to be named, not the file in it."""
     path = folder / MODEL
 
-    refused(path, NoCheckpointError, f"{path} is not a folder.")
+    refused(open_checkpoint, path, NoCheckpointError, f"{path} is not a folder.")
 
 
 def test_a_folder_without_weights(folder: Path) -> None:
@@ -269,7 +189,10 @@ def test_a_folder_without_weights(folder: Path) -> None:
     (folder / MODEL).unlink()
 
     error = refused(
-        folder, NoCheckpointError, f"{folder} must have a safetensors file but has none."
+        open_checkpoint,
+        folder,
+        NoCheckpointError,
+        f"{folder} must have a safetensors file but has none.",
     )
     assert error.hint == NoCheckpointError.hint
 
@@ -285,7 +208,12 @@ def test_a_folder_with_weights_in_original_only(
         (folder / "config.json").unlink()
     what = "a safetensors file" if config else "a config.json"
 
-    error = refused(folder, NoCheckpointError, f"{folder} must have {what} but has none.")
+    error = refused(
+        open_checkpoint,
+        folder,
+        NoCheckpointError,
+        f"{folder} must have {what} but has none.",
+    )
 
     assert error.hint == f"Name the folder inside it: {folder / 'original'}"
     assert open_checkpoint(folder / "original").layout is Layout.OPENAI
@@ -298,7 +226,12 @@ def test_a_folder_still_being_written(config: bool, folder: Path) -> None:
     if not config:
         (partial / "config.json").unlink()
 
-    refused(partial, UnfinishedError, f"{partial} is not finished yet.")
+    refused(
+        open_checkpoint,
+        partial,
+        UnfinishedError,
+        f"{partial} is not finished yet.",
+    )
 
 
 def test_a_folder_still_being_written_under_another_name(
@@ -311,7 +244,12 @@ def test_a_folder_still_being_written_under_another_name(
     monkeypatch.chdir(partial)
 
     for name in (link, Path()):
-        refused(name, UnfinishedError, f"{name} is not finished yet.")
+        refused(
+            open_checkpoint,
+            name,
+            UnfinishedError,
+            f"{name} is not finished yet.",
+        )
 
 
 def test_another_model(folder: Path) -> None:
@@ -320,6 +258,7 @@ def test_another_model(folder: Path) -> None:
     (folder / MODEL).write_bytes(b"")
 
     refused(
+        open_checkpoint,
         folder,
         UnsupportedModelError,
         f"{folder / 'config.json'}: model_type must be 'gpt_oss' but is 'llama'.",
@@ -341,7 +280,7 @@ def test_a_folder_that_must_not_be_listed(
     monkeypatch.setattr(Path, call, refuse)
     path = folder / MODEL if call == "stat" else folder
 
-    refused(folder, NoPermissionError, f"{path}: Permission denied.")
+    refused(open_checkpoint, folder, NoPermissionError, f"{path}: Permission denied.")
 
 
 # Files that are none.
@@ -354,7 +293,7 @@ def test_a_pipe_or_folder_in_place_of_the_weights(make: Any, folder: Path) -> No
     path.unlink()
     make(path)
 
-    refused(folder, CorruptFileError, f"{path}: is not a file.")
+    refused(open_checkpoint, folder, CorruptFileError, f"{path}: is not a file.")
 
 
 def test_a_link_to_weights_that_are_gone(folder: Path) -> None:
@@ -362,189 +301,4 @@ def test_a_link_to_weights_that_are_gone(folder: Path) -> None:
     path = folder / "model-2.safetensors"
     path.symlink_to("gone")
 
-    refused(folder, StorageError, f"{path}: No such file or directory.")
-
-
-@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir])
-def test_a_pipe_or_folder_in_place_of_the_index(make: Any, folder: Path) -> None:
-    """It is no index."""
-    make(folder / INDEX)
-
-    assert len(open_checkpoint(folder).files) == 41
-
-
-@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir])
-def test_an_index_that_names_a_pipe_or_folder(make: Any, folder: Path) -> None:
-    """What it names must be a file."""
-    make(folder / "model-2.safetensors")
-    write_index(folder, {**one_file_index(folder), "x": "model-2.safetensors"})
-
-    refused(
-        folder,
-        CheckpointError,
-        f"{folder / INDEX} names 'model-2.safetensors', but there is no such file.",
-    )
-
-
-# Wrong indexes.
-
-
-def test_an_index_that_names_a_missing_file(folder: Path) -> None:
-    """A download that stopped half-way."""
-    write_index(folder, {**one_file_index(folder), NORM: "model-2.safetensors"})
-
-    refused(
-        folder,
-        CheckpointError,
-        f"{folder / INDEX} names 'model-2.safetensors', but there is no such file.",
-    )
-
-
-@pytest.mark.parametrize(
-    "file",
-    [
-        "../model.safetensors",
-        "/etc/passwd",
-        "original/model.safetensors",
-        "..\\model.safetensors",
-        "model.safetensors\0",
-        "..",
-        ".",
-        "",
-        "x" * 256,
-        "名" * 86,
-    ],
-)
-def test_an_index_that_leads_out_of_the_folder(folder: Path, file: str) -> None:
-    """A name with a path in it is refused, and so is one that no file can have."""
-    write_index(folder, {**one_file_index(folder), NORM: file})
-    shown = repr(file) if len(file) < 78 else repr(file)[:77] + "..."
-
-    refused(
-        folder,
-        CheckpointError,
-        f"{folder / INDEX}: must name files of its own folder but names {shown}.",
-    )
-
-
-def test_an_index_that_names_half_a_surrogate_pair(folder: Path) -> None:
-    """No file can have such a name, and the message can still be printed."""
-    write_index(folder, {**one_file_index(folder), NORM: "\ud800\x1b[2J"})
-
-    refused(
-        folder,
-        CheckpointError,
-        rf"{folder / INDEX} names '\ud800\x1b[2J', but there is no such file.",
-    )
-
-
-@pytest.mark.parametrize(
-    "weight_map", [None, [], "x", 4, {HEAD: None}, {HEAD: 1}, {HEAD: [MODEL]}]
-)
-def test_an_index_without_a_weight_map(folder: Path, weight_map: object) -> None:
-    """It must map names to names."""
-    write_index(folder, weight_map)
-
-    refused(
-        folder,
-        CheckpointError,
-        f"{folder / INDEX}: must have a weight_map from tensors to files but has none.",
-    )
-
-
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        ("", "must be JSON: Expecting value: line 1 column 1 (char 0)."),
-        ("[]", "must be a JSON object but is []."),
-    ],
-)
-def test_an_index_that_is_no_json(folder: Path, content: str, reason: str) -> None:
-    """The message names the index and so does the hint."""
-    (folder / INDEX).write_text(content)
-
-    error = refused(folder, ConfigError, f"{folder / INDEX}: {reason}")
-
-    assert error.hint == f"Download {INDEX} again from the checkpoint's source."
-
-
-@pytest.mark.parametrize("more", ["x", "\ud800", "x" * 1_000])
-def test_an_index_with_a_tensor_that_is_in_no_file(folder: Path, more: str) -> None:
-    """Index and files are not of one checkpoint."""
-    write_index(folder, {**one_file_index(folder), more: MODEL})
-    shown = repr(more) if len(more) < 78 else repr(more)[:77] + "..."
-
-    refused(
-        folder,
-        CheckpointError,
-        f"{folder / INDEX}: lists {shown} in {MODEL!r} but it is in no file.",
-    )
-
-
-def test_an_index_with_a_tensor_in_the_wrong_file(folder: Path) -> None:
-    """The message says where it is."""
-    names = sorted(read_tensors(folder / MODEL))
-    write_shards(folder, {"model-1.safetensors": names[:9], MODEL: names[9:]}, index=True)
-    index = json.loads((folder / INDEX).read_text())["weight_map"]
-    write_index(folder, {**index, HEAD: MODEL})
-
-    refused(
-        folder,
-        CheckpointError,
-        f"{folder / INDEX}: lists '{HEAD}' in '{MODEL}' "
-        "but it is in 'model-1.safetensors'.",
-    )
-
-
-def test_an_index_without_one_of_the_tensors(folder: Path) -> None:
-    """A tensor of a file that counts must be in the index."""
-    index = one_file_index(folder)
-    del index[NORM]
-    write_index(folder, index)
-
-    refused(
-        folder,
-        CheckpointError,
-        f"{folder / MODEL}: tensor '{NORM}' must be in {INDEX} but is not.",
-    )
-
-
-@pytest.mark.parametrize("index", [True, False])
-def test_a_tensor_in_two_files(folder: Path, index: bool) -> None:
-    """Which one counts nobody can tell."""
-    tensors = read_tensors(folder / MODEL)
-    write_safetensors(folder / "model-2.safetensors", {NORM: tensors[NORM]})
-    if index:
-        write_index(folder, {**one_file_index(folder), NORM: "model-2.safetensors"})
-
-    refused(
-        folder,
-        CheckpointError,
-        f"{folder / MODEL}: tensor '{NORM}' must be in one file "
-        "but is also in model-2.safetensors.",
-    )
-
-
-def test_a_missing_shard_without_an_index(folder: Path) -> None:
-    """A tensor that was in it is named."""
-    write_shards(
-        folder,
-        deal(read_tensors(folder / MODEL), ["model-1.safetensors", "model-2.safetensors"]),
-        index=False,
-    )
-    (folder / "model-1.safetensors").unlink()
-
-    with pytest.raises(CheckpointError, match=re.escape(f"no file in {folder} has it")):
-        open_checkpoint(folder)
-
-
-def test_an_index_of_many_names(folder: Path) -> None:
-    """It is refused by its first wrong name."""
-    names = ", ".join(f'"x{i}": "{MODEL}"' for i in range(200_000))
-    (folder / INDEX).write_text(f'{{"weight_map": {{{names}}}}}')
-
-    refused(
-        folder,
-        CheckpointError,
-        f"{folder / INDEX}: lists 'x0' in {MODEL!r} but it is in no file.",
-    )
+    refused(open_checkpoint, folder, StorageError, f"{path}: No such file or directory.")

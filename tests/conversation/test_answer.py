@@ -5,7 +5,7 @@ from scripted import Scripted, Step, call, turn, written
 
 from gptoss_mlx.conversation.answer import Answer, AnswerText, audience, collect
 from gptoss_mlx.conversation.conversation import Conversation
-from gptoss_mlx.conversation.turn import ToolCall, TurnEnd
+from gptoss_mlx.conversation.turn_events import ToolCall, TurnEnd
 from gptoss_mlx.conversation.usage import Usage
 from gptoss_mlx.harmony.messages import Message
 from gptoss_mlx.harmony.parse import Delta

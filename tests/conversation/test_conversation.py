@@ -7,7 +7,7 @@ import pytest
 from scripted import Said, Scripted, turn
 
 from gptoss_mlx.conversation.conversation import Conversation
-from gptoss_mlx.conversation.turn import TurnEnd
+from gptoss_mlx.conversation.turn_events import TurnEnd
 from gptoss_mlx.errors import ContextError
 from gptoss_mlx.generation.request import Request
 from gptoss_mlx.generation.sampling import Sampling

@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from small_conversion import SHARD_BYTES
 from tiny_checkpoint import write_tiny_checkpoint
 
 from gptoss_mlx.convert.pipeline import convert_checkpoint
-
-# Makes a handful of files of a tiny checkpoint.
-SHARD_BYTES = 400_000
 
 
 @pytest.fixture(scope="session")

@@ -1,42 +1,18 @@
 from __future__ import annotations
 
-import errno
-import io
 import json
-import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import mlx.core as mx
 import numpy as np
 import pytest
 from folders import digests
+from small_conversion import convert, mlx_lm_logits
 from tiny_checkpoint import read_tensors, write_safetensors, write_split_folder
 
 from gptoss_mlx.checkpoint.folder import open_checkpoint
-from gptoss_mlx.convert.pipeline import convert_checkpoint
-from gptoss_mlx.errors import (
-    ConvertError,
-    CorruptFileError,
-    DestinationExistsError,
-    NoCheckpointError,
-    NoPermissionError,
-    NoSpaceError,
-    StorageError,
-    UnfinishedError,
-)
-
-SHARD_BYTES = 400_000
-TOKENS = mx.array([[5, 17, 300, 4, 4, 201, 92, 511, 33, 7, 8, 120]])
-
-
-def convert(source: Path, folder: Path, **options: Any) -> None:
-    """Convert by ``q8`` into several files, unless told otherwise."""
-    convert_checkpoint(source, folder, **{"shard_bytes": SHARD_BYTES, **options})
+from gptoss_mlx.errors import ConvertError
 
 
 def expert_digests(folder: Path) -> dict[str, str]:
@@ -47,25 +23,6 @@ def expert_digests(folder: Path) -> dict[str, str]:
             if ".experts." in name:
                 tensors[name] = tensor.tobytes().hex()
     return tensors
-
-
-def mlx_lm_logits(folder: Path) -> mx.array:
-    """Logits that mlx-lm computes from ``folder``. Shape ``(1, L, V)``."""
-    from mlx_lm.utils import load_model
-
-    model, _ = load_model(folder)
-    logits: mx.array = model(TOKENS)
-    return logits
-
-
-def stop_in_file(number: int, partial: Path) -> Callable[[int, int], None]:
-    """Makes a progress callback that presses Ctrl-C inside a file, counted from 0."""
-
-    def progress(done: int, total: int) -> None:
-        if len(list(partial.glob("*.safetensors"))) > number:
-            raise KeyboardInterrupt
-
-    return progress
 
 
 def test_exact_is_the_source_to_mlx_lm(source: Path, exact: Path) -> None:
@@ -160,133 +117,6 @@ def test_a_source_that_is_not_bfloat16(source: Path, tmp_path: Path, dtype: str)
     assert mx.isfinite(mlx_lm_logits(tmp_path / "out")).all().item()
 
 
-@pytest.mark.parametrize("recipe", ["exact", "q8"])
-def test_interrupted_anywhere_then_continued(
-    source: Path, recipe: str, request: pytest.FixtureRequest, tmp_path: Path
-) -> None:
-    """After Ctrl-C in any file, the same call ends with the uninterrupted folder."""
-    whole: Path = request.getfixturevalue(recipe)
-    files = len(list(whole.glob("*.safetensors")))
-    assert files >= 3
-    for number in range(files):
-        folder = tmp_path / str(number)
-        partial = tmp_path / f"{number}.partial"
-        notices: list[str] = []
-        with pytest.raises(KeyboardInterrupt):
-            convert(source, folder, recipe=recipe, progress=stop_in_file(number, partial))
-        assert not folder.exists()
-        assert len(list(partial.glob("*.safetensors"))) == number + 1
-        convert(source, folder, recipe=recipe, notice=notices.append)
-
-        said = f"Continuing. Files already written: {number}."
-        assert notices == ([said] if number else [])
-        assert digests(folder) == digests(whole)
-        assert not partial.exists()
-
-
-def test_what_was_written_is_not_written_again(source: Path, tmp_path: Path) -> None:
-    """The files that were whole keep their time stamps, and progress starts there."""
-    folder, partial = tmp_path / "out", tmp_path / "out.partial"
-    with pytest.raises(KeyboardInterrupt):
-        convert(source, folder, progress=stop_in_file(2, partial))
-    first, second, _ = sorted(partial.glob("*.safetensors"))
-    before = [path.stat().st_mtime_ns for path in (first, second)]
-    seen: list[tuple[int, int]] = []
-    done = convert_checkpoint(
-        source,
-        folder,
-        shard_bytes=SHARD_BYTES,
-        progress=lambda *counts: seen.append(counts),
-    )
-
-    assert [(folder / path.name).stat().st_mtime_ns for path in (first, second)] == before
-    assert done.resumed_bytes == seen[0][0] > 0
-    assert seen[-1] == (done.nbytes, done.nbytes)
-
-
-def test_a_killed_process_is_continued(source: Path, q8: Path, tmp_path: Path) -> None:
-    """After SIGKILL, which nothing can handle, the same call ends well."""
-    program = f"""
-import os, signal
-from pathlib import Path
-from gptoss_mlx.convert.pipeline import convert_checkpoint
-partial = Path({str(tmp_path / "out.partial")!r})
-def progress(done, total):
-    if len(list(partial.glob("*.safetensors"))) == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-convert_checkpoint(Path({str(source)!r}), Path({str(tmp_path / "out")!r}),
-                   shard_bytes={SHARD_BYTES}, progress=progress)
-"""
-    killed = subprocess.run([sys.executable, "-c", program], check=False)
-    notices: list[str] = []
-    convert(source, tmp_path / "out", notice=notices.append)
-
-    assert killed.returncode < 0
-    assert notices == ["Continuing. Files already written: 1."]
-    assert digests(tmp_path / "out") == digests(q8)
-
-
-def test_what_is_unfinished_is_no_model(source: Path, tmp_path: Path) -> None:
-    """Neither our reader nor one that does not know the name takes it for a model."""
-    partial = tmp_path / "out.partial"
-    with pytest.raises(KeyboardInterrupt):
-        convert(source, tmp_path / "out", progress=stop_in_file(1, partial))
-
-    assert not (partial / "config.json").exists()
-    with pytest.raises(UnfinishedError):
-        open_checkpoint(partial)
-    with pytest.raises(FileNotFoundError):
-        mlx_lm_logits(partial)
-    renamed = partial.rename(tmp_path / "renamed")
-    with pytest.raises(NoCheckpointError):
-        open_checkpoint(renamed)
-
-
-@pytest.mark.parametrize("change", ["recipe", "source"])
-def test_what_another_conversion_left_is_started_anew(
-    source: Path, q8: Path, tmp_path: Path, change: str
-) -> None:
-    """Nothing of another source or recipe ends up in the folder, and that is said."""
-    folder, partial = tmp_path / "out", tmp_path / "out.partial"
-    other = tmp_path / "other"
-    shutil.copytree(source, other)
-    options = {"recipe": "exact"} if change == "recipe" else {}
-    with pytest.raises(KeyboardInterrupt):
-        convert(
-            source if options else other,
-            folder,
-            progress=stop_in_file(2, partial),
-            **options,
-        )
-    notices: list[str] = []
-    convert(source, folder, notice=notices.append)
-
-    assert notices == [f"Starting over: {partial} has another source, recipe or version."]
-    assert digests(folder) == digests(q8)
-
-
-def test_a_source_that_changed_in_between_is_started_anew(
-    source: Path, tmp_path: Path
-) -> None:
-    """The same path with other bytes does not continue what the first bytes began."""
-    changing, folder = tmp_path / "source", tmp_path / "out"
-    shutil.copytree(source, changing)
-    with pytest.raises(KeyboardInterrupt):
-        convert(changing, folder, progress=stop_in_file(2, tmp_path / "out.partial"))
-    path = changing / "model.safetensors"
-    tensors = read_tensors(path)
-    tensors["model.embed_tokens.weight"] = tensors["lm_head.weight"]
-    write_safetensors(path, tensors)
-    notices: list[str] = []
-    convert(changing, folder, recipe="q8", notice=notices.append)
-    ours = open_checkpoint(folder)
-
-    assert notices[0].startswith("Starting over: ")
-    assert mx.array_equal(
-        ours.array("model.embed_tokens.weight"), ours.array("lm_head.weight")
-    ).item()
-
-
 def test_the_same_source_gives_the_same_folder(
     source: Path, q8: Path, tmp_path: Path
 ) -> None:
@@ -294,35 +124,6 @@ def test_the_same_source_gives_the_same_folder(
     convert(source, tmp_path / "elsewhere")
 
     assert digests(tmp_path / "elsewhere") == digests(q8)
-
-
-def test_a_destination_that_exists(source: Path, tmp_path: Path) -> None:
-    """It is left as it was, and named."""
-    (tmp_path / "out").mkdir()
-    with pytest.raises(DestinationExistsError) as caught:
-        convert(source, tmp_path / "out")
-
-    assert str(caught.value) == (
-        f"The destination must not exist, but {tmp_path / 'out'} does."
-    )
-    assert str(tmp_path / "out") in caught.value.hint
-    assert list(tmp_path.iterdir()) == [tmp_path / "out"]
-
-
-@pytest.mark.parametrize("inside", [".", "inside", "original/inside"])
-def test_a_destination_in_the_source(source: Path, inside: str) -> None:
-    """The source's folder is not written to."""
-    before = digests(source)
-    with pytest.raises(ConvertError, match="must be outside"):
-        convert(source, source / inside)
-
-    assert digests(source) == before
-
-
-def test_a_destination_that_says_it_is_unfinished(source: Path, tmp_path: Path) -> None:
-    """No reader would open it."""
-    with pytest.raises(ConvertError, match=r"must not end in \.partial"):
-        convert(source, tmp_path / "out.partial")
 
 
 @pytest.mark.parametrize("which", ["ours", "split"])
@@ -339,114 +140,3 @@ def test_an_mlx_folder_is_not_converted(
 
     assert caught.value.hint == f"It can be used directly: gptoss-mlx chat {folder}"
     assert not list(tmp_path.glob("out*"))
-
-
-def test_a_disk_that_would_be_full(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is said before anything is written, with both numbers."""
-    usage = shutil.disk_usage(tmp_path)._replace(free=1_000_000)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(NoSpaceError) as caught:
-        convert(source, tmp_path / "out", recipe="exact")
-
-    # 1.52 MB of tensors and a MiB for the small files
-    assert str(caught.value) == (f"{tmp_path} must have 2.6 MB free but has 1.0 MB.")
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_disk_that_fills_up_on_the_way(
-    source: Path,
-    q8: Path,
-    tmp_path: Path,
-    full_disk: type[io.FileIO],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """It is said with the file's name; with space again, the same call continues."""
-    full_disk.left = 500_000  # type: ignore[attr-defined]
-    with pytest.raises(NoSpaceError, match=r"model-00002-of-.*No space left on device"):
-        convert(source, tmp_path / "out")
-    full_disk.left = 10_000_000  # type: ignore[attr-defined]
-    notices: list[str] = []
-    convert(source, tmp_path / "out", notice=notices.append)
-
-    assert notices == ["Continuing. Files already written: 1."]
-    assert digests(tmp_path / "out") == digests(q8)
-
-
-def test_a_folder_that_must_not_be_written(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The error names the path."""
-
-    def refuse(path: Path, *rest: Any, **options: Any) -> None:
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-
-    monkeypatch.setattr(Path, "mkdir", refuse)
-    with pytest.raises(NoPermissionError) as caught:
-        convert(source, tmp_path / "out")
-
-    assert str(caught.value) == f"{tmp_path / 'out.partial'}: Permission denied."
-    assert caught.value.hint == "Change the permissions, or name another folder."
-
-
-def replaced(path: Path) -> None:
-    """Put another file of the same size, and as old, there."""
-    other, times = path.with_name("other"), path.stat()
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    other.write_bytes(content)
-    os.utime(other, ns=(times.st_atime_ns, times.st_mtime_ns))
-    other.replace(path)
-
-
-def written_into(path: Path) -> None:
-    """Change a byte of it."""
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
-
-
-SMALL = ("config.json", "LICENSE", "generation_config.json")
-
-
-@pytest.mark.parametrize("change", [replaced, written_into, Path.unlink])
-@pytest.mark.parametrize("name", ["model.safetensors", *SMALL])
-@pytest.mark.parametrize("at_end", [False, True])
-def test_a_source_that_changes_while_it_is_converted(
-    source: Path, tmp_path: Path, change: Callable[[Path], None], name: str, at_end: bool
-) -> None:
-    """One of the same size too: nothing is published, and the next run starts anew."""
-    released = tmp_path / "released"
-    shutil.copytree(source, released)
-    for small in SMALL[1:]:
-        (released / small).write_text("{}")
-    moments = iter([at_end])
-
-    def progress(done: int, total: int) -> None:
-        if (done == total) == at_end and next(moments, None) is not None:
-            change(released / name)
-
-    with pytest.raises((ConvertError, CorruptFileError, StorageError), match=name):
-        convert(released, tmp_path / "out", progress=progress)
-
-    assert not (tmp_path / "out").exists()
-    shutil.rmtree(released)
-    shutil.copytree(source, released)
-    convert(released, tmp_path / "out")
-    assert [path.name for path in sorted(tmp_path.iterdir())] == ["out", "released"]
-
-
-def test_a_file_that_comes_to_be_while_it_is_converted(
-    source: Path, tmp_path: Path
-) -> None:
-    """The source was not whole, so what was written of it is not either."""
-    released = tmp_path / "released"
-    shutil.copytree(source, released)
-
-    def progress(done: int, total: int) -> None:
-        (released / "chat_template.jinja").touch()
-
-    with pytest.raises(ConvertError, match=r"chat_template\.jinja changed while it was"):
-        convert(released, tmp_path / "out", progress=progress)
-    assert not any(tmp_path.glob("out*"))

@@ -1,40 +1,22 @@
 from __future__ import annotations
 
 import gc
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from queue import SimpleQueue
-from random import Random
 from typing import Any, Self
 
-import mlx.core as mx
 import pytest
-from golden import Case
 
-from gptoss_mlx import load_model
 from gptoss_mlx.device_errors import device_errors
 from gptoss_mlx.errors import AnswerError, DeviceError
 from gptoss_mlx.generation import compute_thread
-from gptoss_mlx.generation.compute_thread import Lane, ThreadedGeneration
-from gptoss_mlx.generation.engine import generate
-from gptoss_mlx.generation.model_source import ModelSource
+from gptoss_mlx.generation.compute_thread import ThreadedGeneration
+from gptoss_mlx.generation.jobs import Lane
 from gptoss_mlx.generation.request import GeneratedToken, Generation, Request
-from gptoss_mlx.generation.sampling import Sampling
 from gptoss_mlx.generation.stops import Stops
-from gptoss_mlx.model.transformer import Model
-
-
-@pytest.fixture(scope="module")
-def model(released: dict[Case, Path]) -> Model:
-    """A tiny model of random weights, in float32."""
-    return load_model(released[Case(0, 8)], dtype=mx.float32)
 
 
 class Counting:
@@ -323,219 +305,3 @@ def test_a_request_that_is_refused_is_not_begun() -> None:
 
     with pytest.raises(ValueError, match="no"):
         ThreadedGeneration(Lane(), Request([1]), refuse)
-
-
-PROMPTS = [[(7 * n + i) % 500 + 1 for i in range(5 + 3 * n)] for n in range(8)]
-SAMPLINGS = (Sampling(temperature=0), Sampling(temperature=0.8, seed=3))
-
-
-def asked(n: int, sampling: Sampling) -> Request:
-    """Ask for eight tokens."""
-    return Request(PROMPTS[n], sampling=sampling, stops=Stops(max_tokens=8))
-
-
-def ids(tokens: Iterator[GeneratedToken]) -> list[int]:
-    """The ids alone."""
-    return [step.token for step in tokens]
-
-
-def storm(model: Model, seed: int, *, asks: int = 25) -> list[str]:
-    """Let 4 threads ask so many times each, and leave streams to one another.
-
-    Returns:
-        What was wrong.
-    """
-    right = {
-        (n, sampling): ids(generate(model, asked(n, sampling)))
-        for n in range(len(PROMPTS))
-        for sampling in SAMPLINGS
-    }
-    source = ModelSource(model)
-    wrong: list[str] = []
-    left: SimpleQueue[Generation] = SimpleQueue()
-
-    def ask(thread: int) -> None:
-        random = Random(100 * seed + thread)
-        for _ in range(asks):
-            key = (random.randrange(len(PROMPTS)), random.choice(SAMPLINGS))
-            generation = source(asked(*key))
-            count = random.choice([8, 8, 8, 0, 1, 3])
-            said = [step.token for step, _ in zip(generation, range(count), strict=False)]
-            if said != right[key][:count]:
-                wrong.append(f"{key}: {said} in place of {right[key]}")
-            if count < 8:
-                left.put(generation)
-            del generation
-            if random.random() < 0.5 and not left.empty():
-                other = left.get()
-                match random.randrange(3):
-                    case 0:
-                        other.close()
-                    case 1:
-                        ids(other)
-                    case _:
-                        pass  # collected as garbage
-
-    threads = [threading.Thread(target=ask, args=(i,)) for i in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return wrong
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a stream that was left give way soon."""
-    monkeypatch.setattr(compute_thread, "IDLE_S", 0.02)
-
-
-def test_four_threads_get_right_answers(model: Model, impatient: None) -> None:
-    """Streams are left, closed, read to their end and collected in other threads."""
-    assert storm(model, 0, asks=6) == []
-
-
-@pytest.mark.slow
-def test_four_threads_get_right_answers_each_time(model: Model, impatient: None) -> None:
-    """20 times 100 asks."""
-    assert [storm(model, seed) for seed in range(20)] == [[]] * 20
-
-
-class Flat:
-    """A model that finds all of 50 tokens equally likely, whatever was said."""
-
-    def __init__(self) -> None:
-        self.config = self
-        self.max_position_embeddings = 1 << 30
-        self.vocab_size = 50
-
-    def model(
-        self, tokens: mx.array, cache: object, *, last_only: bool = False
-    ) -> mx.array:
-        """No hidden state."""
-        return mx.zeros((1, 1 if last_only else tokens.shape[1], 1))
-
-    def lm_head(self, hidden: mx.array) -> mx.array:
-        """One logit for all."""
-        return mx.zeros((*hidden.shape[:2], 50))
-
-    def make_cache(self) -> list[object]:
-        """No layers."""
-        return []
-
-
-@pytest.mark.parametrize("count", [2_000, pytest.param(20_000, marks=pytest.mark.slow)])
-def test_seeded_draws_are_the_same_from_two_threads(count: int) -> None:
-    """Draws for which two threads ask alternately equal one thread's."""
-    source = ModelSource(Flat())  # type: ignore[arg-type]
-    request = Request(
-        [1], sampling=Sampling(seed=5), stops=Stops(frozenset(), max_tokens=count)
-    )
-    alone = ids(source(request))
-    shared = source(request)
-    drawn: list[int] = []
-    turns = [threading.Semaphore(1), threading.Semaphore(0)]
-
-    def draw(which: int) -> None:
-        for _ in range(count // 2):
-            turns[which].acquire()
-            drawn.append(next(shared).token)
-            turns[1 - which].release()
-
-    threads = [threading.Thread(target=draw, args=(i,)) for i in (0, 1)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-    assert drawn == alone
-    assert len(set(alone)) == 50
-
-
-WAITING_CALLER = """
-import time
-from gptoss_mlx.generation.compute_thread import Lane, ThreadedGeneration
-from gptoss_mlx.generation.request import Request
-
-class Slow:
-    cached_tokens = 0
-    def __iter__(self):
-        return self
-    def __next__(self):
-        print("waiting", flush=True)
-        time.sleep(3)
-    def close(self):
-        pass
-
-generation = ThreadedGeneration(Lane(), Request([1]), lambda request: Slow())
-try:
-    next(generation)
-except KeyboardInterrupt:
-    print("interrupted", flush=True)
-"""
-
-
-def test_ctrl_c_while_a_caller_waits_is_heard_at_once(ctrl_c_is_heard: None) -> None:
-    """Within 0.2 s, though the model is in the middle of a step."""
-    with subprocess.Popen(
-        [sys.executable, "-c", WAITING_CALLER], stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "waiting\n"
-        time.sleep(0.1)
-        began = time.monotonic()
-        os.kill(process.pid, signal.SIGINT)
-        assert process.stdout.readline() == "interrupted\n"
-        heard_s = time.monotonic() - began
-        process.kill()
-
-    assert heard_s < 0.2
-
-
-ASK_AT_THE_END = """
-import atexit, sys
-def ask():
-    try:
-        next(source(Request([1])))
-    except GptOssError as error:
-        print(error)
-atexit.register(ask)  # runs when the compute thread has finished
-from gptoss_mlx import GptOssError, load_model
-from gptoss_mlx.generation.model_source import ModelSource
-from gptoss_mlx.generation.request import Request
-source = ModelSource(load_model(sys.argv[1]))
-next(source(Request([1])))
-"""
-
-
-def test_who_asks_while_the_process_ends_is_refused(released: dict[Case, Path]) -> None:
-    """And does not wait for ever."""
-    done = subprocess.run(
-        [sys.executable, "-c", ASK_AT_THE_END, str(released[Case(0, 8)])],
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
-
-    assert done.stdout == "The answer must come to its end but the process ends.\n"
-
-
-LEAVE_A_STREAM = """
-import sys
-from gptoss_mlx import load_model
-from gptoss_mlx.generation.model_source import ModelSource
-from gptoss_mlx.generation.request import Request
-stream = ModelSource(load_model(sys.argv[1]))(Request(list(range(1, 90))))
-next(stream)
-"""
-
-
-def test_a_process_ends_in_order_with_a_stream_half_read(
-    released: dict[Case, Path],
-) -> None:
-    """The step that is queued does not take the process down."""
-    for _ in range(3):
-        subprocess.run(
-            [sys.executable, "-c", LEAVE_A_STREAM, str(released[Case(0, 8)])], check=True
-        )

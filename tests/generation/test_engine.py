@@ -1,105 +1,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import chain, islice, repeat
 from typing import Any, cast
 
 import mlx.core as mx
 import pytest
+from sum_model import NEVER, VOCAB, SumModel, continue_, expected, ids
 
-from gptoss_mlx.errors import ContextError, DeviceError
-from gptoss_mlx.generation.engine import _Drawn, generate
-from gptoss_mlx.generation.prompt_cache import (
-    HiddenStates,
-    LanguageModel,
-    PromptCache,
-)
-from gptoss_mlx.generation.request import GeneratedToken, Generation, Request
+from gptoss_mlx.errors import ContextError
+from gptoss_mlx.generation.prompt_cache import PromptCache
+from gptoss_mlx.generation.request import GeneratedToken
 from gptoss_mlx.generation.sampling import Sampling, make_logits_processors
-from gptoss_mlx.generation.stops import Stops
-from gptoss_mlx.model.cache import Cache, FullCache
 from gptoss_mlx.tokenizer import STOP_TOKENS, load_tokenizer
-
-VOCAB = 100
-NEVER: frozenset[int] = frozenset()
-GREEDY = Sampling(temperature=0)
-
-
-def one_hot(hidden: mx.array) -> mx.array:
-    """Make the token that is the hidden state the likeliest."""
-    equal: mx.array = mx.equal(hidden, mx.arange(VOCAB))
-    return equal.astype(mx.float32)
-
-
-class SumModel:
-    """Says the sum of all tokens so far, modulo VOCAB: it needs its cache to be right.
-
-    Its one layer keeps the tokens as keys.
-    """
-
-    def __init__(self) -> None:
-        self.chunks: list[int] = []
-
-    @property
-    def model(self) -> HiddenStates:
-        """Tokens to sums."""
-        return self._hidden
-
-    @property
-    def lm_head(self) -> Callable[[mx.array], mx.array]:
-        """Sums to logits."""
-        return one_hot
-
-    def make_cache(self) -> list[Cache]:
-        """One full layer."""
-        return [FullCache()]
-
-    def _hidden(
-        self, tokens: mx.array, cache: list[Cache], /, *, last_only: bool = False
-    ) -> mx.array:
-        self.chunks.append(tokens.shape[1])
-        keys = tokens.astype(mx.float32)[:, None, :, None]  # (1, 1, L, 1)
-        seen, _ = cache[0].update_and_fetch(keys, keys)
-        sums = mx.cumsum(seen, axis=2)[:, 0, -tokens.shape[1] :] % VOCAB
-        return sums.astype(mx.int32)[:, -1:] if last_only else sums.astype(mx.int32)
-
-
-def ids(tokens: Iterable[GeneratedToken]) -> list[int]:
-    """The ids alone."""
-    return [step.token for step in tokens]
-
-
-def expected(prompt: list[int], count: int) -> list[int]:
-    """Continue by hand."""
-    tokens = list(prompt)
-    for _ in range(count):
-        tokens.append(sum(tokens) % VOCAB)
-    return tokens[len(prompt) :]
-
-
-def continue_(
-    model: LanguageModel,
-    prompt: list[int],
-    *,
-    sampling: Sampling = GREEDY,
-    stop_tokens: frozenset[int] = STOP_TOKENS,
-    stop_strings: tuple[str, ...] = (),
-    max_tokens: int | None = None,
-    cache: PromptCache | None = None,
-    context_tokens: int | None = None,
-    chunk_tokens: int = 512,
-    **options: Any,
-) -> Generation:
-    """Continue a prompt in this thread."""
-    stops = Stops(stop_tokens, stop_strings, max_tokens)
-    return generate(
-        model,
-        Request(prompt, sampling=sampling, stops=stops, **options),
-        cache=cache,
-        context_tokens=context_tokens,
-        chunk_tokens=chunk_tokens,
-    )
 
 
 @pytest.mark.parametrize("chunk_tokens", [1, 2, 5, 512])
@@ -372,109 +286,6 @@ def test_two_answers_on_one_cache_are_both_right() -> None:
 
     assert [one for one, _ in said] == expected([1, 2], 6)
     assert [two for _, two in said] == expected([5], 6)
-
-
-def test_a_step_that_fails_leaves_a_cache_that_can_be_used() -> None:
-    """What was held is not trusted any more: the next prompt is read whole."""
-
-    class Failing(SumModel):
-        fails = False
-
-        def _hidden(
-            self, tokens: mx.array, cache: list[Cache], /, *, last_only: bool = False
-        ) -> mx.array:
-            hidden = super()._hidden(tokens, cache)
-            if self.fails:
-                raise RuntimeError("out of memory")
-            return hidden
-
-    model = Failing()
-    cache = PromptCache(model)
-    steps = continue_(model, [1, 2, 3], cache=cache)
-    next(steps)
-    model.fails = True
-    with pytest.raises(RuntimeError, match="out of memory"):
-        next(steps)
-    model.fails = False
-
-    assert ids(continue_(model, [1, 2, 3], cache=cache, max_tokens=3)) == expected(
-        [1, 2, 3], 3
-    )
-    assert cache.cached_tokens == 0
-
-
-@pytest.mark.parametrize("where", ["model", "lm_head", "eval", "item"])
-@pytest.mark.parametrize("steps", [0, 2])
-def test_a_device_that_fails_at_a_step(
-    where: str, steps: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Wherever MLX says so, the error has a name, and the cache is good for the next."""
-    fails = False
-
-    def check(place: str) -> None:
-        if fails and place == where:
-            raise RuntimeError("[METAL] Command buffer execution failed: No.")
-
-    class Failing(SumModel):
-        @property
-        def lm_head(self) -> Callable[[mx.array], mx.array]:
-            check("lm_head")
-            return one_hot
-
-        def _hidden(
-            self, tokens: mx.array, cache: list[Cache], /, *, last_only: bool = False
-        ) -> mx.array:
-            check("model")
-            return super()._hidden(tokens, cache, last_only=last_only)
-
-    for name, owner in (("eval", mx), ("async_eval", mx)):
-        real = getattr(owner, name)
-
-        def checked(*arrays: mx.array, real: Callable[..., None] = real) -> None:
-            check("eval")
-            real(*arrays)
-
-        monkeypatch.setattr(owner, name, checked)
-    token_id: Callable[[_Drawn], int] = vars(_Drawn)["id"].fget
-
-    def drawn_id(drawn: _Drawn) -> int:
-        check("item")
-        return token_id(drawn)
-
-    monkeypatch.setattr(_Drawn, "id", property(drawn_id))
-    model = Failing()
-    cache = PromptCache(model)
-    first = continue_(model, [1, 2, 3], cache=cache)
-    for _ in range(steps):
-        next(first)
-    fails = True
-    with pytest.raises(DeviceError, match="Command buffer execution failed"):
-        next(first)
-    fails = False
-
-    assert cache.tokens == []
-    again = continue_(model, [1, 2, 3], cache=cache, max_tokens=3)
-    assert ids(again) == expected([1, 2, 3], 3)
-
-
-def test_what_was_queued_behind_a_step_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is waited for, and may fail as well: the first error is told."""
-    waited = 0
-
-    def wait() -> None:
-        nonlocal waited
-        waited += 1
-        raise RuntimeError("[METAL] Command buffer execution failed: the second.")
-
-    def fail(*arrays: mx.array) -> None:
-        raise RuntimeError("[METAL] Command buffer execution failed: the first.")
-
-    monkeypatch.setattr(mx, "synchronize", wait)
-    monkeypatch.setattr(mx, "eval", fail)
-    with pytest.raises(DeviceError, match="the first"):
-        next(continue_(SumModel(), [1, 2]))
-
-    assert waited == 1
 
 
 class Alternating:

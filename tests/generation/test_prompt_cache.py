@@ -39,7 +39,8 @@ wide = pytest.mark.parametrize("model", [Case(0, 128)], ids=str, indirect=True)
 @pytest.fixture(autouse=True)
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let sliding layers hold little over their slack: short texts need snapshots."""
-    monkeypatch.setattr("gptoss_mlx.model.cache.STEP_TOKENS", 16)
+    for module in ("cache_buffers", "full_cache", "sliding_cache"):
+        monkeypatch.setattr(f"gptoss_mlx.model.{module}.STEP_TOKENS", 16)
 
 
 @dataclass

@@ -11,7 +11,9 @@ from golden import Case, prefill_logits, tokens_of
 
 from gptoss_mlx import load_model
 from gptoss_mlx.errors import CacheError
-from gptoss_mlx.model.cache import STEP_TOKENS, FullCache, SlidingCache
+from gptoss_mlx.model.cache_buffers import STEP_TOKENS
+from gptoss_mlx.model.full_cache import FullCache
+from gptoss_mlx.model.sliding_cache import SlidingCache
 from gptoss_mlx.model.transformer import Model
 
 BOUND = 1e-4

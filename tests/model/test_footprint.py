@@ -14,8 +14,8 @@ from gptoss_mlx.convert.pipeline import convert_checkpoint
 from gptoss_mlx.convert.recipes import RECIPES
 from gptoss_mlx.device import Machine
 from gptoss_mlx.generation.prompt_cache import PromptCache
-from gptoss_mlx.model.cache import FullCache
 from gptoss_mlx.model.footprint import cache_bytes, footprint_of, weights_bytes
+from gptoss_mlx.model.full_cache import FullCache
 from gptoss_mlx.model.loading import load_model
 from gptoss_mlx.model.memory import working_bytes
 from gptoss_mlx.model.transformer import Model
