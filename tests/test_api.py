@@ -45,7 +45,7 @@ def test_type_checkers_see_what_the_package_offers() -> None:
 
 
 def test_a_name_that_the_package_does_not_offer() -> None:
-    """It is an AttributeError, as everywhere."""
+    """It is an AttributeError, as in other packages."""
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         gptoss_mlx.nothing  # noqa: B018
 

@@ -91,7 +91,7 @@ def caught_names() -> set[str]:
 
 
 def test_every_error_differs_from_its_parent() -> None:
-    """In its hint, its fields, or in that it is caught: else its message is enough."""
+    """In its hint or its fields, or because it is caught: otherwise a message is enough."""
     caught = caught_names()
     for error in PUBLIC:
         if error is not errors.GptOssError and error.__name__ not in caught:

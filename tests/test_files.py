@@ -26,7 +26,7 @@ def test_a_pipe_or_folder_is_no_json_file(make: Any, tmp_path: Path) -> None:
 
 
 def test_a_missing_json_file_is_a_storage_error(tmp_path: Path) -> None:
-    """The operating system's words, with the path."""
+    """The error has the system's reason and the path."""
     path = tmp_path / "some.json"
 
     with pytest.raises(StorageError, match=f"^{re.escape(str(path))}: No such file"):
@@ -97,7 +97,7 @@ def test_a_pointer_of_git_lfs_is_not_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", ["[" * 100_000, "1" * 5_000, '{"a": ' * 50_000])
 def test_json_that_python_cannot_hold(content: str, tmp_path: Path) -> None:
-    """Depth and digits are named."""
+    """The message is about the depth or the digits."""
     path = tmp_path / "some.json"
     path.write_text(content)
 
@@ -161,7 +161,7 @@ def test_what_is_written_survives_a_power_cut(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """On a Mac the drive empties its cache; a disk that cannot do that has fsync's."""
+    """On macOS it also flushes the drive's cache; on a disk that cannot, fsync is used."""
     asked = syncs(monkeypatch, full=full, refusal=refusal)
     with (tmp_path / "file").open("wb") as file:
         sync_file(file.fileno())
@@ -172,7 +172,7 @@ def test_what_is_written_survives_a_power_cut(
 def test_a_disk_that_fails_is_not_passed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the data did not arrive, fsync does not make it good."""
+    """If the data did not arrive, a later fsync cannot repair that."""
     asked = syncs(monkeypatch, full=True, refusal=errno.EIO)
     with pytest.raises(StorageError, match="Input/output error"):
         write_file(tmp_path / "file", b"content")
@@ -183,7 +183,7 @@ def test_a_disk_that_fails_is_not_passed_over(
 def test_folders_are_brought_to_the_disk_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Their files' names are in them."""
+    """They contain the files' names."""
     asked = syncs(monkeypatch, full=True)
     sync_folder(tmp_path)
 

@@ -109,7 +109,7 @@ def test_a_system_message_of_the_caller_stays_in_front() -> None:
 
 
 def test_answering_takes_an_effort() -> None:
-    """Medium if there is none."""
+    """Medium by default."""
     ours, model = llm(turn("", "Yes."), turn("", "Yes."))
     question = {"role": "user", "content": "Well?"}
     ours.ask([question])
@@ -120,7 +120,7 @@ def test_answering_takes_an_effort() -> None:
 
 
 def test_a_text_is_what_the_user_says() -> None:
-    """To ask and to stream alike."""
+    """In ask and in stream."""
     ours, model = llm(turn("", "Yes."), turn("", "Yes."))
     ours.ask("Well?")
     pieces = list(ours.stream("Well?"))
@@ -192,7 +192,7 @@ def test_a_stream_that_was_never_read_opens_no_tool() -> None:
 
 
 def test_every_tool_is_closed_whatever_another_raises() -> None:
-    """The error is the caller's."""
+    """The caller gets the error."""
 
     class Failing(Remembering):
         instruction = ToolNamespace("failing")
@@ -275,7 +275,7 @@ def test_every_prompt_of_a_seeded_conversation_draws_otherwise() -> None:
 
 
 def test_a_bound_on_tokens_cuts_the_answer() -> None:
-    """The answer says so."""
+    """The answer's reason is ``length``."""
     ours, _ = llm(turn("One two three four five.", "Never."))
     answer = ours.ask("Why?", max_tokens=5)
 

@@ -54,7 +54,7 @@ def verdict(machine: Machine, size: str, recipe: str) -> str:
 def test_the_table_of_macs_is_what_the_policy_says(
     chip: str, gib: int, limit: float, macos: tuple[int, ...]
 ) -> None:
-    """A row of docs/mac.md, cell by cell."""
+    """Each cell of the row in docs/mac.md is computed from the policy."""
     machine = Machine(
         f"Apple {chip}", "gpu", "bfloat16", gib * GIB, int(limit * GIB), "", macos
     )

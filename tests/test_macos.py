@@ -96,7 +96,7 @@ def test_a_time_machine_that_refuses(
 
 @pytest.mark.usefixtures("on_a_mac")
 def test_a_mac_stays_awake_until_the_end(program: Program) -> None:
-    """Whatever ends it; and at the latest until this process ends."""
+    """Even if an error ends it, and at the latest when the process ends."""
     heard = program("CAFFEINATE", "exec sleep 60")
     said: list[str] = []
 
@@ -116,7 +116,7 @@ def test_a_mac_stays_awake_until_the_end(program: Program) -> None:
 
 @pytest.mark.usefixtures("on_a_mac", "program")
 def test_a_mac_without_caffeinate() -> None:
-    """What is to be done is done."""
+    """The work is done anyway."""
     done = False
     with awake():
         done = True
@@ -126,7 +126,7 @@ def test_a_mac_without_caffeinate() -> None:
 
 @pytest.mark.usefixtures("elsewhere")
 def test_another_system_is_left_alone(program: Program, tmp_path: Path) -> None:
-    """Programs of these names are not started."""
+    """Programs with these names are not started there."""
     heard = [program("TMUTIL", ""), program("CAFFEINATE", "exec sleep 60")]
     with awake():
         assert not exclude_from_backups(tmp_path)
@@ -153,7 +153,7 @@ def test_a_disk_that_is_too_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.usefixtures("elsewhere")
 def test_a_disk_elsewhere() -> None:
-    """What is free is what is told."""
+    """The hint mentions only the free space."""
     assert free_space_hint("Free some space.") == "Free some space."
 
 
@@ -180,7 +180,7 @@ def test_models_of_the_store_are_left_out_of_backups(
 def test_a_conversion_keeps_the_mac_awake(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While it runs, and no longer."""
+    """Only while it runs."""
     heard: list[str] = []
 
     @contextmanager

@@ -97,7 +97,7 @@ def test_none_that_fits_is_said_with_its_numbers(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_limit_that_can_be_raised_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a Mac of 16 GB, with the command."""
+    """On a Mac with 16 GB, with the command."""
     put(monkeypatch, "20b-q8")
     mac = Machine("Apple M2", "gpu", "bfloat16", 16 << 30, 11_453_251_584)
 
@@ -131,7 +131,7 @@ def test_a_value_takes_what_its_type_takes() -> None:
 
 
 def test_where_no_model_is_named_and_none_is_here_the_demo_opens() -> None:
-    """The first line says why."""
+    """The first line has the reason."""
     said: list[str] = []
 
     assert open_model(None, said.append).folder == store.models_folder() / "demo"

@@ -75,7 +75,7 @@ def test_a_store_that_does_not_exist(
 
 
 def test_what_is_in_the_store(folder: Path) -> None:
-    """By name, with recipe, size and bytes; files and hidden folders are no models."""
+    """By name, with recipe, size and bytes; files and hidden folders are not models."""
     tiny = put(folder, "tiny-exact", recipe="exact")
     large = put(folder, "gpt-oss-20b-q8", layers=24)
     (folder / ".cache").mkdir()
@@ -317,7 +317,7 @@ def test_a_name_that_no_terminal_should_print(folder: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["../models/tiny", "a/b", "openai/gpt-oss-20b", ".."])
 def test_a_path_never_names_a_model_of_the_store(folder: Path, name: str) -> None:
-    """What has a separator is a folder or nothing."""
+    """A text with a separator is a folder or nothing."""
     put(folder, "tiny")
     try:
         found = store.resolve(name)
@@ -328,7 +328,7 @@ def test_a_path_never_names_a_model_of_the_store(folder: Path, name: str) -> Non
 
 
 def test_the_store_does_not_import_mlx() -> None:
-    """Listing models needs no array."""
+    """Listing models does not load MLX."""
     subprocess.run(
         [
             sys.executable,
@@ -366,7 +366,7 @@ def test_a_home_that_is_no_folder_is_refused(
 def test_a_demo_that_was_never_opened_hints_at_opening_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only chat makes it."""
+    """Only chat creates it."""
     monkeypatch.setenv("GPTOSS_MLX_HOME", str(tmp_path))
 
     with pytest.raises(ModelNotFoundError) as caught:
@@ -401,7 +401,7 @@ def test_one_bad_folder_does_not_break_the_others(
 def test_a_folder_whose_reader_fails_is_broken(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever it is that nobody thought of."""
+    """For any unexpected error."""
     put(folder, "good-q8")
     put(folder, "bad-q8")
     really_read = read_config

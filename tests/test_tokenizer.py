@@ -57,7 +57,7 @@ def test_text_has_the_ids_of_openai(text: str) -> None:
 
 
 def test_every_id_of_the_model_has_bytes() -> None:
-    """Whatever row the model points at, there is something to show."""
+    """For every row of the model there is a text to show."""
     token_bytes = load_tokenizer().token_bytes
 
     assert all(token_bytes(token) for token in range(VOCAB_SIZE))
@@ -110,7 +110,7 @@ def test_runs_of_whitespace_are_cut_where_it_changes_nothing(pieces: list[str]) 
 
 @pytest.mark.parametrize("after", ["", "a", "\n", "\na", " \n\n!"])
 def test_a_million_spaces_are_encoded(after: str) -> None:
-    """What tiktoken alone panics at comes back."""
+    """The tiktoken package alone panics at them."""
     text = "x" + " " * 1_000_000 + after
 
     assert load_tokenizer().decode(load_tokenizer().encode(text)) == text

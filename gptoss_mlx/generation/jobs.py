@@ -37,7 +37,7 @@ class Progress:
 
 
 class End:
-    """The end of the tokens."""
+    """Sent after the last token."""
 
 
 class ClosedError(Exception):

@@ -107,7 +107,7 @@ def fetch_release(
             unchecked = set(wrong)
     raise DownloadError(
         f"{', '.join(wrong)} must be as {release.repository} was released, but the "
-        "Hub twice sent another sha256.",
+        "Hub twice sent files with another sha256.",
         hint=hub.place_hint(),
     )
 

@@ -55,12 +55,12 @@ def run(line: str, conversation: Conversation) -> tuple[Next, list[str]]:
     ],
 )
 def test_a_line_is_a_command_or_a_question(line: str, read: Command | str) -> None:
-    """Two slashes begin a question with one."""
+    """A line with one slash is a command; two slashes begin a question with one slash."""
     assert read_line(line) == read
 
 
 def test_help_names_every_command_and_key(conversation: Conversation) -> None:
-    """One a line."""
+    """/help prints one line for each."""
     _, said = run("/help", conversation)
     first = [line.split()[0] for line in said]
 
@@ -70,7 +70,7 @@ def test_help_names_every_command_and_key(conversation: Conversation) -> None:
 
 
 def test_effort_is_shown_and_set(conversation: Conversation) -> None:
-    """What is no effort changes nothing, and the choices are named."""
+    """An invalid effort changes nothing, and the message lists the valid ones."""
     assert run("/effort", conversation) == (Next.GO_ON, ["The effort is medium."])
     assert run("/effort HIGH", conversation)[0] is Next.GO_ON
     assert conversation.effort == "high"
@@ -83,7 +83,7 @@ def test_effort_is_shown_and_set(conversation: Conversation) -> None:
 
 
 def test_clear_begins_anew_and_says_so(conversation: Conversation) -> None:
-    """Only the opening is left."""
+    """Only the opening messages remain."""
     _, said = run("/clear", conversation)
 
     assert said == ["Started a new conversation."]
@@ -106,7 +106,7 @@ def test_an_unknown_command_is_said_with_the_closest(conversation: Conversation)
 def test_no_command_that_ends_a_conversation_is_suggested(
     line: str, conversation: Conversation
 ) -> None:
-    """Enter would be pressed without a thought."""
+    """Otherwise a hasty Enter would end the conversation."""
     follows, said = run(line, conversation)
 
     assert follows is Next.CORRECT
@@ -118,7 +118,7 @@ def test_no_command_that_ends_a_conversation_is_suggested(
 def test_what_a_command_does_not_take_is_refused(
     line: str, conversation: Conversation
 ) -> None:
-    """And nothing is done."""
+    """The command does nothing."""
     messages = list(conversation.messages)
     follows, said = run(line, conversation)
 
@@ -128,14 +128,14 @@ def test_what_a_command_does_not_take_is_refused(
 
 
 def test_quit_leaves(conversation: Conversation) -> None:
-    """Without a word."""
+    """It prints nothing."""
     assert run("/quit", conversation) == (Next.QUIT, [])
 
 
 def test_a_saved_conversation_can_be_read(
     conversation: Conversation, tmp_path: Path
 ) -> None:
-    """In openai-harmony's form, and nothing unfinished is left beside it."""
+    """The file has openai-harmony's form, and no partial file is left beside it."""
     file = tmp_path / "my chat.json"
     follows, said = run(f"/save {file}", conversation)
     text = file.read_text(encoding="utf-8")
@@ -150,7 +150,7 @@ def test_a_saved_conversation_can_be_read(
 def test_a_file_without_a_name_gets_one(
     conversation: Conversation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of the time, in the folder one is in."""
+    """The name is the time, in the current folder."""
     monkeypatch.chdir(tmp_path)
     run("/save", conversation)
     (file,) = tmp_path.iterdir()
@@ -184,7 +184,7 @@ def test_a_disk_that_refuses_is_a_line(conversation: Conversation, tmp_path: Pat
 def test_a_folder_that_is_missing_is_said_by_the_name_that_was_typed(
     conversation: Conversation, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Not by that of a draft."""
+    """The message has the typed name, not the draft's."""
     monkeypatch.setenv("HOME", str(tmp_path))
     _, said = run("/save ~/no/chat.json", conversation)
 
@@ -192,7 +192,7 @@ def test_a_folder_that_is_missing_is_said_by_the_name_that_was_typed(
 
 
 def test_what_lies_beside_it_stays(conversation: Conversation, tmp_path: Path) -> None:
-    """Whatever it is called, and a link is neither followed nor replaced."""
+    """Other files stay, and links are neither followed nor replaced."""
     target = tmp_path / "target"
     target.write_text("mine")
     for name in ("chat.json.partial", "chat.json~", ".chat.json.swp"):
@@ -214,7 +214,7 @@ def test_what_lies_beside_it_stays(conversation: Conversation, tmp_path: Path) -
 def test_half_a_character_is_saved_as_the_sign_for_it(
     conversation: Conversation, tmp_path: Path
 ) -> None:
-    """A file in UTF-8 cannot hold it."""
+    """A lone surrogate is replaced, because UTF-8 cannot hold it."""
     conversation = Conversation(Scripted(turn("", "Yes.")), load_tokenizer())
     list(conversation.stream("a\ud800b"))
     file = tmp_path / "chat.json"
@@ -227,7 +227,7 @@ def test_half_a_character_is_saved_as_the_sign_for_it(
 def test_a_disk_without_links_is_written_to(
     conversation: Conversation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Some that are plugged in have none."""
+    """Some external disks do not support hard links."""
 
     def refuse(file: Path, target: Path) -> None:
         raise PermissionError(errno.EPERM, "Operation not permitted")
@@ -242,7 +242,7 @@ def test_a_disk_without_links_is_written_to(
 def test_a_disk_that_is_full_in_the_middle_is_left_as_it_was(
     conversation: Conversation, tmp_path: Path
 ) -> None:
-    """Neither the file nor a part of it is there."""
+    """Neither the file nor a part of it is left."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
     try:

@@ -33,7 +33,7 @@ from gptoss_mlx.chat.formulas import is_formula, unicode_formula
     ],
 )
 def test_a_simple_formula_is_unicode(source: str, expected: str) -> None:
-    """Where all of it has such a form."""
+    """All of it has a Unicode form."""
     assert unicode_formula(source) == expected
 
 
@@ -69,7 +69,7 @@ def test_a_formula_that_would_lose_something_stays(source: str) -> None:
 
 @pytest.mark.parametrize("source", ["5 and ", "5, or 5", "US and AU", "HOME/bin:", "5"])
 def test_money_is_no_formula(source: str) -> None:
-    """Nor is what a shell is told."""
+    """Shell variables are not formulas either."""
     assert not is_formula(source)
 
 
@@ -79,7 +79,7 @@ PARTS = st.sampled_from([*r"x1+={}^_\ &", r"\frac", r"\sqrt", r"\left", r"\text"
 @settings(deadline=None, database=None, derandomize=True, max_examples=200)
 @given(st.lists(PARTS, max_size=60).map("".join))
 def test_any_formula_is_read_at_once(source: str) -> None:
-    """Without an exception, and no letter of it is lost."""
+    """No exception is raised, and no letter is lost."""
     begun = time.process_time()
     formula = unicode_formula(source)
 

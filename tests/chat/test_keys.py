@@ -45,7 +45,7 @@ def test_keys_are_read_without_waiting(terminal: tuple[int, int]) -> None:
 
 
 def test_the_terminal_is_given_back_as_it_was(terminal: tuple[int, int]) -> None:
-    """Whatever happens; in between Ctrl-C is a signal, and Ctrl-O a key."""
+    """Even after an error; in between Ctrl-C is a signal, and Ctrl-O a key."""
     _, program = terminal
     before = termios.tcgetattr(program)
     during = None
@@ -97,7 +97,7 @@ def test_a_system_that_has_no_such_flag(
     terminal: tuple[int, int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """All else is as elsewhere."""
+    """Everything else works as on other systems."""
     monkeypatch.delattr(termios, "FLUSHO")
     _, program = terminal
     before = termios.tcgetattr(program)
@@ -108,7 +108,7 @@ def test_a_system_that_has_no_such_flag(
 
 
 def test_lines_are_still_typed_while_a_model_is_loaded(terminal: tuple[int, int]) -> None:
-    """And shown, and Ctrl-C is a signal."""
+    """Input is echoed, and Ctrl-C is a signal."""
     _, program = terminal
     wanted = termios.ICANON | termios.ECHO | termios.ISIG
     with output_is_kept(program):
@@ -127,7 +127,7 @@ def test_a_program_in_the_background_leaves_the_terminal_alone(
 
 
 def test_output_that_goes_into_a_file_is_kept() -> None:
-    """There is no mode to set."""
+    """A file has no mode to set."""
     reading, writing = os.pipe()
     done = False
     with output_is_kept(writing):
@@ -139,7 +139,7 @@ def test_output_that_goes_into_a_file_is_kept() -> None:
 
 
 def test_without_a_terminal_there_are_no_keys() -> None:
-    """And no error."""
+    """There is no error either."""
     reading, writing = os.pipe()
     with Keys(reading) as keys:
         os.write(writing, b"a")
@@ -166,12 +166,12 @@ def test_without_a_terminal_there_are_no_keys() -> None:
     ],
 )
 def test_what_is_typed_ahead_is_text(raw: str, text: str) -> None:
-    """Deleting works, and arrows are no letters."""
+    """Backspace deletes, and arrow keys are not text."""
     assert as_typed(raw) == text
 
 
 def test_ctrl_c_waits_for_a_safe_place() -> None:
-    """And stops once, however often it is pressed."""
+    """It stops once, however often it is pressed."""
     with Interrupts() as interrupts:
         interrupts.check()
         signal.raise_signal(signal.SIGINT)
@@ -183,7 +183,7 @@ def test_ctrl_c_waits_for_a_safe_place() -> None:
 
 
 def test_ctrl_c_in_a_tool_does_not_wait() -> None:
-    """It is raised where the tool is."""
+    """It is raised inside the tool."""
     with Interrupts() as interrupts:
         interrupts.anywhere = True
         with pytest.raises(KeyboardInterrupt):
@@ -194,7 +194,7 @@ def test_ctrl_c_in_a_tool_does_not_wait() -> None:
 def test_ctrl_c_pressed_again_later_does_not_wait(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Where the safe place does not come."""
+    """It is raised even if no safe place is reached."""
     now = 0.0
     monkeypatch.setattr("time.monotonic", lambda: now)
     with Interrupts():

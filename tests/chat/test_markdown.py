@@ -66,7 +66,7 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_block_is_whole_when_the_next_has_begun(text: str, whole: str) -> None:
-    """With a line that has ended: half a line may become anything."""
+    """A block ends with a complete line: an incomplete one may become anything."""
     assert text[: whole_blocks(text)] == whole
 
 
@@ -108,14 +108,14 @@ def test_a_block_is_whole_when_the_next_has_begun(text: str, whole: str) -> None
     ],
 )
 def test_nothing_the_model_wrote_vanishes(text: str, expected: str) -> None:
-    """Neither what looks like HTML nor an address, and a fence may be half written."""
+    """HTML and addresses stay visible, and an unfinished fence does too."""
     assert shown(text) == f"{expected}\n"
 
 
 @pytest.mark.parametrize("width", [20, 80, 140])
 @pytest.mark.parametrize("begin", ["", "- a\n\n  ", "> "])
 def test_code_is_shown_as_it_is_to_be_copied(width: int, begin: str) -> None:
-    """From the left edge, its tabs in it, and as one line however long it is."""
+    """It begins at the left edge, keeps its tabs, and long lines are not wrapped."""
     long = f"\tif x:{' y' * 100} # *z*"
     indent = {"": "", "> ": "> "}.get(begin, "  ")
     text = f"{begin}```python\n{indent}{long}\n{indent}```\n"
@@ -165,7 +165,7 @@ HOSTILE = (
 @pytest.mark.slow
 @pytest.mark.parametrize("piece", HOSTILE)
 def test_a_megabyte_of_marks_takes_seconds(piece: str) -> None:
-    """Whatever the marks are, and in pieces."""
+    """For any kind of mark, and in pieces."""
     text = piece * (1_000_000 // len(piece))
     pieces = [text[i : i + 20_000] for i in range(0, len(text), 20_000)]
     begun = time.process_time()
@@ -176,7 +176,7 @@ def test_a_megabyte_of_marks_takes_seconds(piece: str) -> None:
 
 @pytest.mark.parametrize("piece", ["[", "$a ", "- a\n", "|a|\n|-|\n"])
 def test_marks_without_end_take_no_time(piece: str) -> None:
-    """A sample of the same."""
+    """A smaller sample of the same texts."""
     begun = time.process_time()
     streamed([piece * (20_000 // len(piece))])
 
@@ -222,7 +222,7 @@ def test_lines_are_not_filled_up_with_spaces() -> None:
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("seed", range(40))
 def test_a_streamed_text_looks_like_one_at_once(seed: int) -> None:
-    """Whatever the pieces are, each word is printed once, in order."""
+    """For any pieces, each word is printed once and in order."""
     choice = random.Random(seed)
     written = [
         f"word{i}\n" if choice.random() < 0.3 else choice.choice(PIECES) for i in range(60)
@@ -264,7 +264,7 @@ def test_a_block_longer_than_the_screen_is_printed_whole_and_once() -> None:
 
 @pytest.mark.usefixtures("eager")
 def test_a_block_is_seen_while_it_is_written() -> None:
-    """A half-written fence is code already."""
+    """An unfinished fence is shown as code."""
     out = io.StringIO()
     console = Console(file=out, width=40, height=10, force_terminal=True)
     with Screen(console) as screen:

@@ -112,7 +112,7 @@ def test_every_block_is_seen(written: Written, data: st.DataObject, width: int) 
 @settings(FAST, max_examples=QUICK // 2)
 @given(soups, st.data(), st.sampled_from(WIDTHS))
 def test_nothing_of_a_muddle_is_lost(text: str, data: st.DataObject, width: int) -> None:
-    """Half-finished constructs, controls and all."""
+    """Unfinished constructs and control characters lose no text."""
     check_soup(text, data, width)
 
 

@@ -10,7 +10,7 @@ def said(notice: ContextNotice, used: int) -> str | None:
 
 
 def test_a_context_that_fills_up_is_said_at_each_twentieth() -> None:
-    """From 80 % on, and not again for less."""
+    """From 80 % on, once for each twentieth."""
     notice = ContextNotice()
     turns = [1_000, 104_857, 104_858, 110_000, 111_412, 105_000, 112_000, 125_000]
     told = [used for used in turns if said(notice, used) is not None]
@@ -22,7 +22,7 @@ def test_a_context_that_fills_up_is_said_at_each_twentieth() -> None:
 
 
 def test_a_new_conversation_is_told_anew() -> None:
-    """After /clear little is used."""
+    """After /clear little of the context is used, so the notices begin again."""
     notice = ContextNotice()
     said(notice, 110_000)
     said(notice, 1_000)

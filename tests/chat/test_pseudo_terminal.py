@@ -137,7 +137,7 @@ def test_ctrl_c_in_a_real_terminal(terminals: list[Terminal]) -> None:
 def test_a_saved_conversation_can_be_rendered(
     terminals: list[Terminal], tmp_path: Path
 ) -> None:
-    """By ``gptoss-mlx harmony render``, with what the options say in it."""
+    """``gptoss-mlx harmony render`` reads it, and it has the options' values."""
     file = tmp_path / "chat.json"
     terminal = Terminal("--temperature", "0", "--effort", "high", "--system", "Be brief.")
     terminals.append(terminal)

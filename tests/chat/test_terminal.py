@@ -99,7 +99,7 @@ def typed(
 
 
 def test_questions_are_answered(keyboard: PipeInput) -> None:
-    """Until Ctrl-D, in Markdown, with no word of the reasoning."""
+    """Until Ctrl-D, as Markdown, without the reasoning."""
     model = Scripted(turn("Hm.", "**One**."), turn("Hm.", "Two."))
     actual = typed(model, keyboard, f"one\r\r \rtwo\r{CTRL_D}")
 
@@ -108,7 +108,7 @@ def test_questions_are_answered(keyboard: PipeInput) -> None:
 
 
 def test_the_reasoning_is_printed_where_it_is_asked_for(keyboard: PipeInput) -> None:
-    """With --show-reasoning."""
+    """The option is --show-reasoning."""
     model = Scripted(turn("Let me see.", "One."))
     actual = typed(model, keyboard, f"one\r{CTRL_D}", show_reasoning=True)
 
@@ -116,7 +116,7 @@ def test_the_reasoning_is_printed_where_it_is_asked_for(keyboard: PipeInput) -> 
 
 
 def test_ctrl_o_at_the_prompt_prints_the_last_reasoning(keyboard: PipeInput) -> None:
-    """Of the last answer alone; before the first there is none."""
+    """Only the last answer's; before the first answer there is none."""
     model = Scripted(turn("Hm.", "One."), turn("Well, [b]\x1b.", "Two."))
     actual = typed(model, keyboard, f"{CTRL_O}one\rtwo\r{CTRL_O}{CTRL_D}")
 
@@ -126,7 +126,7 @@ def test_ctrl_o_at_the_prompt_prints_the_last_reasoning(keyboard: PipeInput) -> 
 
 
 def test_several_lines_are_one_question(keyboard: PipeInput) -> None:
-    """Pasted, or parted by Alt-Enter."""
+    """Pasted lines, or lines separated by Alt-Enter."""
     model = Scripted(turn("", "One."), turn("", "Two."))
     pasted = "\x1b[200~def f():\n    pass\x1b[201~"
     typed(model, keyboard, f"{pasted}\ra{ALT_ENTER}b\r{CTRL_D}")
@@ -148,14 +148,14 @@ def test_several_lines_are_one_question(keyboard: PipeInput) -> None:
     ],
 )
 def test_commands_are_completed(text: str, choices: list[str]) -> None:
-    """And so is what /effort takes; questions are not."""
+    """The arguments of /effort are completed as well; questions are not."""
     found = CommandCompleter().get_completions(Document(text), CompleteEvent())
 
     assert [completion.text for completion in found] == choices
 
 
 def test_a_question_that_was_asked_already_is_answered_first(keyboard: PipeInput) -> None:
-    """With itself before the answer."""
+    """The question is printed before its answer."""
     model = Scripted(turn("", "One."), turn("", "Two."))
     actual = typed(model, keyboard, f"two\r{CTRL_D}", question="/one?")
 
@@ -164,7 +164,7 @@ def test_a_question_that_was_asked_already_is_answered_first(keyboard: PipeInput
 
 
 def test_a_path_is_a_question(keyboard: PipeInput) -> None:
-    """Though it begins as a command does."""
+    """Even though it begins with a slash."""
     model = Scripted(turn("", "Install it."))
     typed(model, keyboard, f"/usr/bin/foo: command not found. Why?\r{CTRL_D}")
 
@@ -172,7 +172,7 @@ def test_a_path_is_a_question(keyboard: PipeInput) -> None:
 
 
 def test_quit_leaves(keyboard: PipeInput) -> None:
-    """As Ctrl-D does."""
+    """Like Ctrl-D."""
     assert typed(Scripted(), keyboard, "/quit\r") == ""
 
 
@@ -185,14 +185,14 @@ def test_a_wrong_command_can_be_put_right(keyboard: PipeInput) -> None:
 
 
 def test_ctrl_c_at_the_prompt_clears_the_question(keyboard: PipeInput) -> None:
-    """The program goes on."""
+    """The program continues."""
     actual = typed(Scripted(turn("", "One.")), keyboard, f"never{CTRL_C}one\r{CTRL_D}")
 
     assert actual == "One.\n\n"
 
 
 def test_ctrl_c_twice_in_a_row_tells_how_to_leave(keyboard: PipeInput) -> None:
-    """Not the first time, and not where something had been typed."""
+    """Not the first time, and not after typed text."""
     assert typed(Scripted(), keyboard, f"{CTRL_C}a{CTRL_C}{CTRL_C}{CTRL_D}") == ""
     assert (
         typed(Scripted(), keyboard, f"{CTRL_C}{CTRL_C}{CTRL_D}")
@@ -201,7 +201,7 @@ def test_ctrl_c_twice_in_a_row_tells_how_to_leave(keyboard: PipeInput) -> None:
 
 
 def test_ctrl_c_stops_the_answer_and_not_the_program(keyboard: PipeInput) -> None:
-    """What was written stays, the next question is answered."""
+    """The text so far stays, and the next question is answered."""
     model = Interrupted(turn("", "one two three four"), turn("", "1"))
     conversation = Conversation(model, load_tokenizer())
     actual = typed(conversation, keyboard, f"count\ragain\r{CTRL_D}")
@@ -211,7 +211,7 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(keyboard: PipeInput) -> Non
 
 
 def test_ctrl_c_while_reasoning_leaves_no_half_line(keyboard: PipeInput) -> None:
-    """The line of the reasoning stays, too."""
+    """The line about the reasoning stays as well."""
     model = Interrupted(turn("one two three four", "1"))
     actual = typed(model, keyboard, f"count\r{CTRL_D}")
 
@@ -219,7 +219,7 @@ def test_ctrl_c_while_reasoning_leaves_no_half_line(keyboard: PipeInput) -> None
 
 
 def test_ctrl_c_stops_a_tool(keyboard: PipeInput) -> None:
-    """While it runs; the conversation goes on."""
+    """It stops while it runs; the conversation continues."""
 
     def wait() -> None:
         signal.raise_signal(signal.SIGINT)
@@ -244,7 +244,7 @@ def test_a_question_without_room_is_offered_again(keyboard: PipeInput) -> None:
 
 
 def test_an_error_is_no_crash(keyboard: PipeInput, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Any that has a name."""
+    """Any named error is printed, and the chat continues."""
 
     def refuse(*_: object, **__: object) -> Iterator[None]:
         raise CacheError("No.", hint="Try.")
@@ -257,7 +257,7 @@ def test_an_error_is_no_crash(keyboard: PipeInput, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_context_that_fills_up_is_said(keyboard: PipeInput) -> None:
-    """Before it is full."""
+    """The notice comes before it is full."""
     model = Scripted(turn("", "word " * 20), context_tokens=100)
     actual = typed(model, keyboard, f"one\r{CTRL_D}")
 
@@ -267,7 +267,7 @@ def test_a_context_that_fills_up_is_said(keyboard: PipeInput) -> None:
 def test_what_was_typed_ahead_is_at_the_next_prompt(
     keyboard: PipeInput, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Enter sends it."""
+    """Enter sends the text that was typed during the answer."""
     monkeypatch.setattr(Keys, "text", "two")
     model = Scripted(turn("", "One."), turn("", "Two."))
     actual = typed(model, keyboard, f"one\r\r{CTRL_U}{CTRL_D}")
@@ -279,7 +279,7 @@ def test_what_was_typed_ahead_is_at_the_next_prompt(
 def test_enter_that_was_typed_ahead_keeps_lines_apart(
     keyboard: PipeInput, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From what is typed at the prompt, too."""
+    """The text is separated from what is typed at the prompt later."""
     monkeypatch.setattr(Keys, "text", "two\n")
     model = Scripted(turn("", "One."), turn("", "Two."))
     typed(model, keyboard, f"one\rthree\r{CTRL_U}\x7f{CTRL_U}{CTRL_D}")

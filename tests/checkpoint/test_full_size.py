@@ -224,7 +224,7 @@ def sizes(folder: Path) -> list[int]:
 def test_the_files_have_the_published_sizes(
     gpt_oss_20b: Path, gpt_oss_120b: Path, gpt_oss_120b_original: Path
 ) -> None:
-    """To the byte, so that the headers are the released ones."""
+    """To the byte, so that the headers equal the released ones."""
     assert sizes(gpt_oss_20b) == ROOT_20B
     assert sizes(gpt_oss_120b) == ROOT_120B
     assert sizes(gpt_oss_120b_original) == ORIGINAL_120B

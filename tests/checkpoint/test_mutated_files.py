@@ -125,7 +125,7 @@ def test_a_mutated_file_opens_or_raises_a_named_error(
     tmp_path_factory: pytest.TempPathFactory,
     note: Note,
 ) -> None:
-    """What opens can be read to the last tensor; all else is a GptOssError with a hint."""
+    """A file that opens can be read to its last tensor; others raise a GptOssError."""
     file = data.draw(st.sampled_from([*FILES, "model.safetensors"]))
     folder = tmp_path_factory.getbasetemp() / "mutated"
     folder.mkdir(exist_ok=True)

@@ -36,7 +36,7 @@ def test_an_index_cannot_name_another_file(tmp_path: Path) -> None:
 
 
 def test_no_file_may_be_read(tmp_path: Path) -> None:
-    """Then there is no checkpoint."""
+    """The folder then has no checkpoint."""
     write_tiny_checkpoint(tmp_path)
 
     with pytest.raises(NoCheckpointError):

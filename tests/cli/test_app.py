@@ -86,7 +86,7 @@ def test_gptoss_debug_shows_the_traceback(
 def test_ctrl_c_in_a_command_exits_130(
     register: Register, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """KeyboardInterrupt is no error: nothing is printed."""
+    """KeyboardInterrupt is not an error: nothing is printed."""
 
     def interrupted() -> None:
         raise KeyboardInterrupt
@@ -98,7 +98,7 @@ def test_ctrl_c_in_a_command_exits_130(
 
 
 def test_a_real_sigint_exits_130_without_a_traceback() -> None:
-    """What the terminal sends on Ctrl-C ends the process with 130, quietly."""
+    """The terminal's SIGINT ends the process with 130, without output."""
     # A program that is started in the background, as CI may be, ignores SIGINT.
     heed = "signal.signal(signal.SIGINT, signal.default_int_handler)"
     body = f"import signal; {heed}; print('ready', flush=True); time.sleep(60)"
@@ -172,7 +172,7 @@ def test_errors_are_red_on_terminals_that_have_colours(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """And where nobody has set NO_COLOR: https://no-color.org."""
+    """Unless NO_COLOR is set: https://no-color.org."""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
     monkeypatch.delenv("NO_COLOR", raising=False)
     for name, value in environment.items():
@@ -185,7 +185,7 @@ def test_errors_are_red_on_terminals_that_have_colours(
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_under_stdout_is_a_named_error() -> None:
-    """What cannot be written is said, without a traceback."""
+    """The error names the cause, without a traceback."""
     with Path("/dev/full").open("w") as full:
         process = subprocess.run(
             program("print('answer')"),
@@ -241,7 +241,7 @@ def test_closed_standard_streams_are_the_null_device(redirection: str) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_to_end_lets_the_program_clean_up(number: signal.Signals) -> None:
-    """What must be given back is: the exit code is 128 and the signal's number."""
+    """The program cleans up; the exit code is 128 plus the signal's number."""
     body = """
     try:
         print("ready", flush=True)

@@ -40,7 +40,7 @@ def finals(*texts: str) -> list[Message]:
 def test_answers_end_with_one_line_end(
     monkeypatch: pytest.MonkeyPatch, texts: list[str], printed: str
 ) -> None:
-    """However many there are, and whatever is in them."""
+    """For any number of answers, and any text in them."""
     done = ask(monkeypatch, finals(*texts))
 
     assert done.exit_code == 0
@@ -55,7 +55,7 @@ def test_json_has_the_text_that_would_be_printed(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_channel_that_nobody_knows_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in chat."""
+    """The same as in chat."""
     step = [Message("assistant", "So.", channel="finale")]
 
     assert ask(monkeypatch, step).stdout == "So.\n"
@@ -75,7 +75,7 @@ def test_no_answer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_output_is_kept_while_the_model_is_loaded(
     command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And no longer: then keys are read."""
+    """Only while it loads: afterwards keys are read."""
     heard: list[str] = []
 
     @contextmanager
@@ -131,7 +131,7 @@ def test_a_question_needs_no_quotes_and_may_follow_a_model(
 def test_the_reasoning_goes_to_stderr_if_it_is_asked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Stdout has the answer alone."""
+    """Stdout has only the answer."""
     done = ask(monkeypatch, turn("Let me \x1b[1mthink.", "So."), "--show-reasoning")
 
     assert done.stdout == "So.\n"
@@ -139,7 +139,7 @@ def test_the_reasoning_goes_to_stderr_if_it_is_asked_for(
 
 
 def test_sampling_is_as_the_options_say(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same options as of chat."""
+    """The options are the same as in chat."""
     told = Scripted(turn("", "Yes."))
     llm = LLM(Path("model"), told, load_tokenizer())
     monkeypatch.setattr("gptoss_mlx.llm.load", lambda *names, **options: llm)

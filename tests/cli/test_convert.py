@@ -168,7 +168,7 @@ def test_what_becomes_of_an_earlier_run_is_said(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """On stderr, in a sentence."""
+    """A sentence on stderr."""
 
     def interrupted(*arguments: Any, **options: Any) -> None:
         raise KeyboardInterrupt
@@ -186,7 +186,7 @@ def test_a_folder_that_is_no_checkpoint(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Two lines, exit 1."""
+    """The error has two lines, and the exit code is 1."""
     empty = tmp_path / "empty"
     empty.mkdir()
     assert run(monkeypatch, "convert", empty, tmp_path / "x" / "out") == 1
@@ -208,7 +208,7 @@ def test_a_recipe_that_does_not_exist(
 
 
 def test_a_bar_in_a_terminal(source: Path, tmp_path: Path) -> None:
-    """Where stderr is a terminal there is a bar with bytes, and stdout is clean."""
+    """If stderr is a terminal it shows a bar with bytes, and stdout has only the result."""
     import pty
     import subprocess
 

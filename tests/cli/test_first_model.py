@@ -42,7 +42,7 @@ def never(model: str, recipe: str, *, patience_s: float) -> Path:
 def test_a_user_without_a_model_is_offered_one(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What fits is said on stderr; no is the default, and opens the demo model."""
+    """Stderr lists which models fit; no is the default, and opens the demo model."""
     asked = answer(monkeypatch, False)
 
     assert choose_model(MACHINE, never, may_offer=True).model == "demo"
@@ -54,7 +54,7 @@ def test_a_user_without_a_model_is_offered_one(
 
 
 def test_yes_downloads_and_opens_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the default recipe."""
+    """With the default recipe."""
     answer(monkeypatch, True)
     wanted: list[tuple[str, str]] = []
 
@@ -85,7 +85,7 @@ def test_a_download_that_fails_opens_the_demo_model(
 def test_where_neither_fits_nothing_is_asked(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The numbers are said all the same."""
+    """The estimates are printed anyway."""
     asked = answer(monkeypatch, True)
 
     assert choose_model(SMALL, never, may_offer=True).model == "demo"
@@ -130,7 +130,7 @@ def test_a_model_that_is_here_is_opened(
 def test_a_mac_of_16_gb_is_told_how_20b_fits(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """By a limit that leaves macOS enough; 120b does not fit, whatever the limit."""
+    """With a raised limit that leaves macOS enough; 120b does not fit with any limit."""
     mac = Machine("Apple M2", "gpu", "bfloat16", 16 << 30, 11_453_251_584)
 
     assert choose_model(mac, never, may_offer=True).model == "demo"
@@ -160,7 +160,7 @@ def test_a_no_is_remembered(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
-    """And it is said how to be asked again, and what downloads without a question."""
+    """The output tells how to be asked again, and how to download without a question."""
     asked = answer(monkeypatch, typed)
     assert choose_model(MACHINE, never, may_offer=True) == Choice("demo")
     (file,) = tmp_path.iterdir()
@@ -180,7 +180,7 @@ def test_a_no_is_remembered(
 def test_a_no_that_cannot_be_remembered_is_a_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """The demo model opens all the same."""
+    """The demo model opens anyway."""
     answer(monkeypatch, "n")
     (tmp_path / "no-download-offer").mkdir()
     monkeypatch.setattr(Path, "touch", _refuse)

@@ -58,7 +58,7 @@ def test_render_prints_the_text(run: Run, options: list[str], text: str) -> None
 
 
 def test_render_prints_token_ids_of_a_file(run: Run, tmp_path: Path) -> None:
-    """As a JSON list; what spells a special token is none."""
+    """As a JSON list; text that spells a special token is not encoded as one."""
     file = tmp_path / "chat.json"
     file.write_text(json.dumps(CHAT))
     code, out, _ = run(b"", "render", str(file))
@@ -71,7 +71,7 @@ def test_render_prints_token_ids_of_a_file(run: Run, tmp_path: Path) -> None:
 
 
 def test_parse_prints_the_messages_of_render(run: Run) -> None:
-    """With their tokens; the open header at the end is an empty message, and no mistake."""
+    """With their tokens; the open header at the end is an empty message, not an error."""
     _, rendered, _ = run(CHAT, "render", "-", "--no-drop")
     code, out, _ = run(rendered.encode(), "parse", "-")
     *messages, following = json.loads(out)["messages"]
@@ -86,7 +86,7 @@ def test_parse_prints_the_messages_of_render(run: Run) -> None:
 
 
 def test_parse_of_an_answer_begins_with_the_role(run: Run) -> None:
-    """What follows <|start|>assistant is a message of the assistant."""
+    """The ids after <|start|>assistant are a message of the assistant."""
     tokens = [200005, 17196, 200008, 24912, 200002]
     _, out, _ = run(tokens, "parse", "-", "--role", "assistant")
     (message,) = json.loads(out)["messages"]
@@ -148,7 +148,7 @@ def test_bad_input_is_one_line_and_a_hint(
 def test_the_hint_names_the_command_that_was_given(
     run: Run, command: str, stdin: object
 ) -> None:
-    """Its help says what the file holds."""
+    """The command's help describes the file."""
     _, _, err = run(stdin, command, "-")
 
     assert err.splitlines()[1].endswith(f": gptoss-mlx harmony {command} --help")
@@ -156,7 +156,7 @@ def test_the_hint_names_the_command_that_was_given(
 
 
 def test_a_file_that_is_not_there_is_named(run: Run) -> None:
-    """With what to do about it."""
+    """The hint is what to do about it."""
     assert run(b"", "render", "nope.json")[2] == (
         "Error: nope.json: No such file or directory.\n"
         "Hint: Name a file to read, or - for stdin.\n"

@@ -104,7 +104,7 @@ def test_a_model_is_removed(
 def test_a_model_is_not_removed_unasked(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without a terminal nobody can be asked; the hint is the command that removes it."""
+    """Without a terminal there is no question; the hint is the command that removes it."""
     monkeypatch.setattr("sys.stdin", io.StringIO())
 
     assert run(monkeypatch, "rm", "tiny") == 1
@@ -118,7 +118,7 @@ def test_a_model_is_not_removed_unasked(
 def test_a_name_of_several_models_removes_none(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The hint lists them."""
+    """The hint lists the matching models."""
     (folder / "tiny-exact").mkdir()
 
     assert run(monkeypatch, "rm", "-y", "tiny") == 1
@@ -134,7 +134,7 @@ def test_what_is_no_model_of_the_store_is_not_removed(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """No path leads out of the store."""
+    """A path cannot name a folder outside the store."""
     assert run(monkeypatch, "rm", "-y", name) == 1
     assert "is not a model in" in capsys.readouterr().err
     assert len(list(folder.iterdir())) == 3
@@ -143,7 +143,7 @@ def test_what_is_no_model_of_the_store_is_not_removed(
 def test_of_a_model_that_is_a_link_the_link_is_removed(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What it points to stays."""
+    """The link's target stays."""
     (folder / "linked").symlink_to(tmp_path / "tiny")
 
     assert run(monkeypatch, "rm", "-y", "linked") == 0

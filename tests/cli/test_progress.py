@@ -38,7 +38,7 @@ def test_a_sentence_is_written_above_the_bar(monkeypatch: pytest.MonkeyPatch) ->
 def test_without_a_terminal_lines_tell_the_time_left(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """By the rate of this run: what was here before does not count."""
+    """It uses this run's rate, without the bytes of earlier runs."""
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     with byte_progress("Downloading") as show:

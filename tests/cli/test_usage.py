@@ -92,7 +92,7 @@ def refused(
 def test_a_mistyped_command_is_told_in_one_line_and_a_hint(
     arguments: str, error: str, hint: str | None, refused: Refuse
 ) -> None:
-    """What was typed, what is right, and the next command; no words of the validator."""
+    """It has the typed text, the correct form and the next command, not Pydantic's text."""
     told = refused(arguments)
 
     assert told[0] == error
@@ -111,7 +111,7 @@ def test_a_mistyped_command_is_told_in_one_line_and_a_hint(
 def test_what_was_nearly_right_is_suggested(
     arguments: str, hint: str, refused: Refuse
 ) -> None:
-    """Options and commands alike."""
+    """For options and for commands."""
     assert refused(arguments)[1].startswith(hint)
 
 
@@ -131,14 +131,14 @@ def test_what_was_nearly_right_is_suggested(
 def test_another_program_s_command_points_to_ours(
     arguments: str, hint: str, refused: Refuse
 ) -> None:
-    """With what was typed after it."""
+    """The hint includes the rest of the typed line."""
     assert refused(arguments)[1] == hint
 
 
 def test_h_is_help(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Of the program and of each command."""
+    """For the program and for each command."""
     for arguments in (["-h"], ["ask", "-h"], ["harmony", "render", "-h"]):
         monkeypatch.setattr(sys, "argv", ["gptoss-mlx", *arguments])
         with pytest.raises(SystemExit) as exit_info:
@@ -168,7 +168,7 @@ def test_a_released_model_that_is_not_here_is_to_be_downloaded(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
-    """By every name that it has, and in every command that takes one."""
+    """For each of its names, and in each command that takes a model."""
     monkeypatch.setenv("GPTOSS_MLX_HOME", str(tmp_path))
     monkeypatch.setattr(sys, "argv", ["gptoss-mlx", *command.format(name).split()])
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO()))
@@ -185,7 +185,7 @@ def test_a_released_model_that_is_not_here_is_to_be_downloaded(
 def test_a_stream_of_another_encoding_gets_question_marks(
     tmp_path: Path,
 ) -> None:
-    """As of a latin-1 terminal: no command ends in a traceback for a name."""
+    """For example on a latin-1 terminal: a file's name never causes a traceback."""
     (tmp_path / "models" / "gpt-oss-世界").mkdir(parents=True)
     done = subprocess.run(
         [sys.executable, "-m", "gptoss_mlx", "models"],

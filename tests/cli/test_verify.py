@@ -75,7 +75,7 @@ def test_against_its_source_in_words(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """What is the source's and what was made of it is told apart."""
+    """It separates tensors with the source's bytes from quantized ones."""
     assert run(monkeypatch, model, "--against", source) == 0
     assert capsys.readouterr().out.endswith(
         "source: 61 tensors have the same bytes, 54 match after quantizing\n"

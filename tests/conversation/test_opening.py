@@ -36,14 +36,14 @@ def test_a_plain_conversation_begins_with_the_system_message_alone() -> None:
 
 
 def test_effort_and_date_stand_in_the_system_message() -> None:
-    """The date as OpenAI writes it."""
+    """The date has OpenAI's format."""
     (system,) = opening_messages(effort="high", current_date=datetime.date(2025, 8, 5))
 
     assert system.content == SystemContent(effort="high", current_date="2025-08-05")
 
 
 def test_instructions_are_the_developer_s() -> None:
-    """Also empty ones, which the developer has given."""
+    """Even if they are empty."""
     for text in ("Be brief.", ""):
         _, developer = opening_messages(instructions=text)
 
@@ -51,7 +51,7 @@ def test_instructions_are_the_developer_s() -> None:
 
 
 def test_built_in_tools_are_the_system_s_and_functions_the_developer_s() -> None:
-    """As the model was trained."""
+    """As in the model's training."""
     functions = Functions([Function(WEATHER, print)])
     system, developer = opening_messages(tools=[functions, Python()])
 

@@ -60,7 +60,7 @@ class Python(Tool):
 
 
 def test_without_a_system_message_one_is_made() -> None:
-    """With the effort, the day, and all that the model must be told of."""
+    """It has the effort, the date, and the built-in tools."""
     today = datetime.date.today().isoformat()
     read = begun([BRIEF, USER], effort="high", tools=[FUNCTIONS, Python()])
 
@@ -89,7 +89,7 @@ def test_a_system_message_of_plain_text_stays_in_front_too() -> None:
 
 
 def test_functions_that_a_message_tells_of_are_not_told_again() -> None:
-    """As where the caller wrote the developer message."""
+    """For example if the caller wrote the developer message."""
     developer = developer_message("Be brief.", (ADD,))
 
     assert begun([SYSTEM, developer, USER], tools=[FUNCTIONS]) == [
@@ -116,14 +116,14 @@ def test_an_effort_beside_the_caller_s_system_message_is_refused() -> None:
 
 
 def test_an_effort_that_there_is_not_is_refused() -> None:
-    """The message has those that there are."""
+    """The message lists the valid efforts."""
     wrong: Any = "extreme"
     with pytest.raises(ValueError, match=r"one of low, medium, high but got 'extreme'\."):
         begun([USER], effort=wrong)
 
 
 def test_instructions_in_parts_are_instructions() -> None:
-    """OpenAI's API has them so, too."""
+    """OpenAI's API allows content in parts as well."""
     parts = [{"type": "text", "text": text} for text in ("Be brief.", "Be kind.")]
     (_, developer) = begun([{"role": "developer", "content": parts}])
 
@@ -143,7 +143,7 @@ def test_an_assistant_s_mapping_without_a_channel_has_one() -> None:
 
 
 def test_a_tool_s_result_as_a_mapping_is_rendered_as_our_own() -> None:
-    """To the assistant, on the channel of calls; a name alone would not be a tool's."""
+    """It goes to the assistant, on the call's channel, with the tool's full name."""
     call = {"role": "assistant", "content": "{}", "recipient": "functions.add"}
     result = {"role": "tool", "name": "functions.add", "content": "5"}
     (*_, read) = begun([USER, call, result])

@@ -40,7 +40,7 @@ def test_a_circle_is_noticed(period: int, after: int) -> None:
 
 @pytest.mark.parametrize("period", [1, 7, 200])
 def test_a_circle_is_noticed_wherever_it_begins(period: int) -> None:
-    """What was written before it does not count."""
+    """Text before the repetition does not count."""
     before = circle(3000)
     alone = noticed_after(islice(chain.from_iterable(repeat(circle(period))), 5000))
     after = noticed_after(
@@ -89,7 +89,7 @@ def test_what_repeats_on_purpose_is_left_alone(text: str) -> None:
 
 
 def test_code_is_left_alone() -> None:
-    """Every file of this package."""
+    """Checked with every file of this package."""
     folder = Path(__file__).parents[2] / "gptoss_mlx"
     for file in sorted(folder.rglob("*.py")):
         text = file.read_text(encoding="utf-8")

@@ -21,7 +21,7 @@ from gptoss_mlx.errors import ConvertError, StorageError, WrongFileError
 def test_the_small_files_of_the_release_are_copied(
     source: Path, tmp_path: Path, layout: str
 ) -> None:
-    """Also from around ``original/``, which is released without them."""
+    """Also from the folder around ``original/``, which is released without them."""
     released = tmp_path / "released"
     shutil.copytree(source, released)
     for name in COPIED:
@@ -42,7 +42,7 @@ def test_the_small_files_of_the_release_are_copied(
 
 
 def test_a_source_without_them(exact: Path) -> None:
-    """What a program needs, and the licence, are there all the same."""
+    """The licence and the files that programs need are written anyway."""
     generation = json.loads((exact / "generation_config.json").read_text())
 
     assert generation == {
@@ -134,7 +134,7 @@ def test_a_source_without_a_tokenizer_gets_the_released_one(
 
 
 def test_small_tokenizer_files_of_the_source_are_kept(tmp_path: Path) -> None:
-    """Only what is missing is made."""
+    """Only missing files are made."""
     write_with_the_vocabulary(tmp_path / "released")
     (tmp_path / "released" / "tokenizer_config.json").write_text("mine")
     convert_checkpoint(tmp_path / "released", tmp_path / "out", recipe="exact")
@@ -161,7 +161,7 @@ def stranger(source: Path, tmp_path: Path) -> Path:
 def test_a_link_out_of_the_source_is_not_followed(
     stranger: Path, tmp_path: Path, name: str, where: str
 ) -> None:
-    """What it points to would be in a folder that is made to be shared."""
+    """Its target would be copied to a folder that is made to be shared."""
     (tmp_path / where).write_text("my private key")
     (stranger / name).symlink_to(tmp_path / where)
 
@@ -177,7 +177,7 @@ def test_a_link_out_of_the_source_is_not_followed(
 def test_links_of_the_hubs_cache_and_of_the_source_are_followed(
     stranger: Path, tmp_path: Path, layout: str
 ) -> None:
-    """The cache keeps every file in ``blobs``."""
+    """The Hub's cache keeps every file in ``blobs``."""
     blob = tmp_path / "models--a--b" / "blobs" / "f00"
     blob.write_text("the Hub's")
     (stranger / "LICENSE").symlink_to("../../blobs/f00")
@@ -211,7 +211,7 @@ def test_a_small_file_that_is_none(
 def test_a_pointer_of_git_lfs_is_no_companion(
     stranger: Path, tmp_path: Path, name: str
 ) -> None:
-    """As for the shards, the hint fetches the file."""
+    """The hint is how to download the file, as for shards."""
     (stranger / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0")
 
     with pytest.raises(WrongFileError, match="Git LFS") as caught:
@@ -220,7 +220,7 @@ def test_a_pointer_of_git_lfs_is_no_companion(
 
 
 def test_a_link_that_points_to_itself(stranger: Path, tmp_path: Path) -> None:
-    """The operating system's words, by name."""
+    """The error has the system's reason and the file's name."""
     (stranger / "LICENSE").symlink_to("LICENSE")
 
     with pytest.raises(StorageError, match="LICENSE: Too many levels of symbolic links"):

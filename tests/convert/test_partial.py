@@ -95,7 +95,7 @@ def test_a_destination_that_came_to_be_in_the_meantime(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_that_name_that_is_not_ours(tmp_path: Path) -> None:
-    """Nothing in it is touched."""
+    """Nothing in it is changed."""
     (tmp_path / "out.partial").mkdir()
     (tmp_path / "out.partial" / "thesis.txt").write_text("precious")
     with (
@@ -136,7 +136,7 @@ def test_a_recorded_file_that_is_no_longer_whole(tmp_path: Path, damage: str) ->
     "content", ["", "[]", '{"key": 1}', "\0", "[" * 100_000, '{"key": 1' + "0" * 5_000]
 )
 def test_a_journal_that_is_none(tmp_path: Path, content: str) -> None:
-    """Nothing is kept on its word."""
+    """None of its entries are used."""
     with claim_partial(tmp_path / "out") as partial:
         (partial / ".journal.json").write_text(content)
         (partial / "a").write_text("content")

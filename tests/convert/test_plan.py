@@ -102,7 +102,7 @@ def test_config_names_every_module_as_mlx_lm_does(q8: Path) -> None:
 
 
 def test_config_keeps_the_other_keys_of_the_source(source: Path, exact: Path) -> None:
-    """Also those that nothing here reads."""
+    """Even keys that are unknown here."""
     before = json.loads((source / "config.json").read_text())
     after = json.loads((exact / "config.json").read_text())
     del before["quantization_config"], after["quantization"]

@@ -33,7 +33,7 @@ def test_a_snapshot_in_the_hugging_face_cache(
 def test_a_folder_that_hugging_face_downloaded_to(
     source: Path, tmp_path: Path, inner: str
 ) -> None:
-    """Its hidden notes tell the revision."""
+    """Its hidden metadata has the revision."""
     folder = tmp_path / "gpt-oss"
     shutil.copytree(source, folder)
     notes = folder / ".cache" / "huggingface" / "download" / inner
@@ -49,7 +49,7 @@ def test_a_folder_that_hugging_face_downloaded_to(
 def test_a_folder_that_only_looks_like_the_cache(
     source: Path, tmp_path: Path, name: str
 ) -> None:
-    """Nothing is made up."""
+    """No repository is guessed."""
     shutil.copytree(source, tmp_path / name)
     found = provenance_of(open_checkpoint(tmp_path / name))
 
@@ -57,7 +57,7 @@ def test_a_folder_that_only_looks_like_the_cache(
 
 
 def test_the_manifest_names_no_path(source: Path, tmp_path: Path) -> None:
-    """Who shares the folder does not share where it lay."""
+    """A shared folder does not reveal the path of its source."""
     convert_checkpoint(source, tmp_path / "out")
     manifest = (tmp_path / "out" / "manifest.json").read_text()
 

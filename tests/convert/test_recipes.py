@@ -15,7 +15,7 @@ DENSE = [
 
 
 def test_the_default_is_q8() -> None:
-    """Who names no recipe gets 8 bits."""
+    """Without a recipe, weights get 8 bits."""
     assert DEFAULT_RECIPE == "q8"
 
 
@@ -27,7 +27,7 @@ def test_q8_quantizes_attention_embedding_and_head(module: str) -> None:
 
 @pytest.mark.parametrize("module", DENSE)
 def test_exact_quantizes_nothing(module: str) -> None:
-    """What was released in bfloat16 stays so."""
+    """Weights that were released in bfloat16 stay in bfloat16."""
     assert RECIPES["exact"].packing(module, 2880) is None
 
 
@@ -43,7 +43,7 @@ def test_exact_quantizes_nothing(module: str) -> None:
     ],
 )
 def test_no_recipe_touches_router_experts_and_norms(name: str, module: str) -> None:
-    """They are as released in every recipe."""
+    """They stay as released in every recipe."""
     assert RECIPES[name].packing(module, 2880) is None
 
 
@@ -56,7 +56,7 @@ def test_columns_that_no_group_divides(columns: int, group_size: int | None) -> 
 
 
 def test_a_recipe_that_does_not_exist() -> None:
-    """The error lists those that do."""
+    """The error lists the existing ones."""
     with pytest.raises(
         ConvertError, match=r"^A recipe must be one of exact, q8 but is 'q9'\."
     ):

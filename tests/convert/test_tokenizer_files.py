@@ -94,7 +94,7 @@ def test_special_tokens_stop_where_the_release_does() -> None:
 
 
 def test_our_tokenizer_gives_the_tokens_of_the_tokenizers_library(made: bytes) -> None:
-    """On 5,000 varied strings. Text that spells a special token is text for both."""
+    """On 5,000 varied strings. Text that spells a special token is text in both."""
     theirs = Tokenizer.from_buffer(made)
     theirs.encode_special_tokens = True
     ours = load_tokenizer()

@@ -88,7 +88,7 @@ def test_without_a_source(q8: Path) -> None:
     "name", [TENSOR, "model.norm.weight", "lm_head.weight", "lm_head.scales"]
 )
 def test_a_changed_byte(copy: Path, name: str) -> None:
-    """The file and the tensor are named."""
+    """The error names the file and the tensor."""
     path = flip_byte(copy, name)
 
     assert refusal(copy).startswith(f"{path}: tensor {name!r} must have the sha256 ")
@@ -106,7 +106,7 @@ def test_a_changed_small_file(copy: Path, name: str) -> None:
 
 
 def test_a_changed_header(copy: Path) -> None:
-    """It changes no tensor, but the file."""
+    """The tensors are unchanged, but not the file."""
     path = open_checkpoint(copy).files["model.norm.weight"].path
     content = path.read_bytes()
     path.write_bytes(content.replace(b'"format":"mlx"', b'"format":"mlX"'))
@@ -115,7 +115,7 @@ def test_a_changed_header(copy: Path) -> None:
 
 
 def test_a_tensor_under_another_name(copy: Path) -> None:
-    """It is named."""
+    """The error names it."""
     path = open_checkpoint(copy).files["model.norm.weight"].path
     path.write_bytes(path.read_bytes().replace(b"model.norm", b"model.nurm"))
 
@@ -123,7 +123,7 @@ def test_a_tensor_under_another_name(copy: Path) -> None:
 
 
 def test_a_tensor_of_another_dtype(copy: Path) -> None:
-    """It is named, with both."""
+    """The error names it, with both dtypes."""
     path = open_checkpoint(copy).files["model.norm.weight"].path
     content = path.read_bytes()
     entry = b'"model.norm.weight":{"dtype":"'
@@ -135,7 +135,7 @@ def test_a_tensor_of_another_dtype(copy: Path) -> None:
 
 
 def test_a_truncated_file(copy: Path) -> None:
-    """The lengths are named."""
+    """The error has both lengths."""
     path = sorted(copy.glob("*.safetensors"))[1]
     nbytes = path.stat().st_size
     path.write_bytes(path.read_bytes()[:-1])
@@ -144,7 +144,7 @@ def test_a_truncated_file(copy: Path) -> None:
 
 
 def test_missing_files(copy: Path) -> None:
-    """The first is named, the others counted."""
+    """The error names the first, and counts the others."""
     (copy / "LICENSE").unlink()
     assert refusal(copy) == f"{copy} must have LICENSE but does not."
 
@@ -186,7 +186,7 @@ def test_a_source_that_differs_in_one_byte(
     request: pytest.FixtureRequest,
     tmp_path: Path,
 ) -> None:
-    """Verbatim or quantized, the tensor is found."""
+    """The error names the tensor, whether it is verbatim or quantized."""
     folder: Path = request.getfixturevalue(recipe)
     other = tmp_path / "other"
     shutil.copytree(source, other)
@@ -248,7 +248,7 @@ def test_a_quantized_folder_as_the_source(
 
 
 def test_a_source_that_is_none(q8: Path, tmp_path: Path) -> None:
-    """The reader's own error tells."""
+    """The error is the checkpoint reader's own."""
     with pytest.raises(NoCheckpointError):
         verify_checkpoint(q8, tmp_path)
 
@@ -294,7 +294,7 @@ def set_at(*path: str, value: Any) -> Callable[[dict[str, Any]], None]:
 def test_a_manifest_that_is_none(
     copy: Path, change: Callable[[dict[str, Any]], None]
 ) -> None:
-    """Whatever is wrong in it, the file is named and nothing outside is read."""
+    """The error names the file, and nothing outside the folder is read."""
     path = copy / "manifest.json"
     keys = json.loads(path.read_text())
     change(keys)
@@ -304,7 +304,7 @@ def test_a_manifest_that_is_none(
 
 
 def test_a_manifest_that_is_not_json(copy: Path) -> None:
-    """It is named."""
+    """The error names it."""
     (copy / "manifest.json").write_text("{")
 
     assert "manifest.json: must be JSON" in refusal(copy)

@@ -63,7 +63,7 @@ def test_pieces_that_are_not_the_tensor(tmp_path: Path, wrong: bytes) -> None:
 
 
 def test_a_full_disk_is_named(tmp_path: Path, full_disk: type[io.FileIO]) -> None:
-    """What the operating system says becomes an error with the file's path."""
+    """The system's error becomes a named error with the file's path."""
     path = tmp_path / "model.safetensors"
     with pytest.raises(NoSpaceError, match="No space left on device") as caught:
         write_shard(path, TENSORS, pieces_of)

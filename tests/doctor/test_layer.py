@@ -131,7 +131,7 @@ def no_number(model: Model) -> None:
 def test_one_thing_that_is_wrong(
     break_it: Break, expected: LayerExpectation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However small: the check fails."""
+    """However small the fault is, the check fails."""
 
     def broken(given: LayerExpectation, kind: LayerType, dtype: mx.Dtype) -> Model:
         model = right(given, kind, dtype)

@@ -49,7 +49,7 @@ Currently in use:
     ],
 )
 def test_what_pmset_says_of_heat(text: str, state: str) -> None:
-    """On Apple silicon and on Intel; what is not understood is unknown."""
+    """On Apple silicon and on Intel; other output is unknown."""
     assert thermal_state(text) == state
 
 
@@ -73,7 +73,7 @@ def test_what_pmset_says_of_low_power_mode(line: str, on: bool | None) -> None:
     ("text", "number"), [("14000\n", 14_000), ("0\n", 0), ("", None), ("on\n", None)]
 )
 def test_what_sysctl_says(text: str, number: int | None) -> None:
-    """A number, or nothing."""
+    """A number, or None."""
     assert whole_number(text) == number
 
 
@@ -115,7 +115,7 @@ def test_what_an_m5_is_told(
     ],
 )
 def test_what_else_is_told(device: str, state: Mac, told: str) -> None:
-    """Each in a line."""
+    """Each advice is one line."""
     (line,) = advice(machine("applegpu_g16g", (26, 2), device), {}, state)
 
     assert line.startswith(told)
@@ -130,7 +130,7 @@ def test_nothing_to_tell() -> None:
 
 
 def test_programs_that_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everything is unknown, and nothing is raised."""
+    """Everything is unknown, and no error is raised."""
 
     def missing(*given: Any, **named: Any) -> None:
         raise FileNotFoundError

@@ -26,7 +26,7 @@ def check(model: Model) -> tuple[PrefillCheck, ...]:
 
 
 def test_pieces_equal_the_whole(demo: Model) -> None:
-    """In chunks and token by token, in float32 to the last bits."""
+    """In chunks and token by token, in float32 up to the last bits."""
     found = check(demo)
 
     assert [one.pieces for one in found] == list(PIECES)

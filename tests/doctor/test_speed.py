@@ -48,7 +48,7 @@ def test_what_there_is_no_time_for() -> None:
 
 
 def test_bytes_of_a_token_of_gpt_oss_20b() -> None:
-    """By q8 2.56 GB of weights: 4 of 32 experts, and one row of the embedding."""
+    """With q8, 2.56 GB of weights: 4 of 32 experts, and one row of the embedding."""
     config = RELEASED["20b"]
     model = Model(config)  # nothing of it is computed
     recipe = RECIPES["q8"]
@@ -80,12 +80,12 @@ def test_bytes_of_a_token_of_gpt_oss_20b() -> None:
     ],
 )
 def test_a_chip_s_bandwidth(device: str, bandwidth: float | None) -> None:
-    """By the name that MLX gives it; others have none."""
+    """By MLX's name for it; unknown chips have none."""
     assert bandwidth_of(device) == bandwidth
 
 
 def test_larger_chips_are_quicker() -> None:
-    """Of each generation: the plain one, Pro, Max, Ultra."""
+    """For each generation: the plain chip, Pro, Max, Ultra."""
     for generation in range(1, 6):
         names = [f"M{generation}{more}" for more in ("", " Pro", " Max", " Ultra")]
         known = [BANDWIDTHS[name] for name in names if name in BANDWIDTHS]

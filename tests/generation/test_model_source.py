@@ -63,7 +63,7 @@ def by_hand(
     ids=str,
 )
 def test_a_model_source_goes_on_as_generate_does(model: Model, sampling: Sampling) -> None:
-    """Every number of the sampling takes part."""
+    """Every field of the sampling is used."""
     expected = by_hand(model, PROMPT, sampling)
 
     assert continued(ModelSource(model), PROMPT, sampling) == expected
@@ -113,7 +113,7 @@ def test_without_a_seed_two_draws_differ(model: Model) -> None:
 
 
 def test_a_wrong_sampling_is_refused_at_once() -> None:
-    """When it is made."""
+    """The error comes when the request is made."""
     for wrong in ({"top_p": 0.0}, {"repetition_penalty": 0.0}, {"seed": -1}):
         with pytest.raises(ValueError, match="must be"):
             Sampling(**wrong)
@@ -150,7 +150,7 @@ def test_an_answer_that_is_closed_can_be_followed(model: Model) -> None:
 def test_loading_bounds_the_freed_memory_that_mlx_keeps(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """By the policy for this machine."""
+    """The bound is the policy's for this machine."""
     limits: list[int] = []
     monkeypatch.setattr(mx, "set_cache_limit", limits.append)
 

@@ -59,7 +59,7 @@ def frequencies(sampler: Any, draws: int = 20_000) -> list[float]:
 
 
 def test_temperature_zero_takes_the_likeliest() -> None:
-    """No chance is left."""
+    """The draw is not random."""
     assert make_sampler(0)(mx.array([[0.0, 3.0, 2.0], [5.0, 1.0, 2.0]])).tolist() == [1, 0]
 
 
@@ -86,7 +86,7 @@ def test_top_p_keeps_the_fewest_tokens_that_reach_it(top_p: float, kept: list[in
 
 
 def test_top_p_applies_to_what_is_drawn() -> None:
-    """Tokens outside of it never come."""
+    """Tokens outside the top_p are never drawn."""
     shares = frequencies(make_sampler(1.0, 0.6, seed=1))
 
     assert shares[0] == shares[2] == 0
@@ -108,13 +108,13 @@ def test_a_seed_draws_the_same_tokens() -> None:
 
 @pytest.mark.parametrize("arguments", [(-1.0,), (float("nan"),), (1.0, 0.0), (1.0, 1.1)])
 def test_numbers_out_of_range_are_refused(arguments: tuple[float, ...]) -> None:
-    """The message names the rule."""
+    """The message has the rule."""
     with pytest.raises(ValueError, match=r"\[make_sampler\] \w+ must be"):
         make_sampler(*arguments)
 
 
 def test_a_model_can_ask_for_no_chance(tmp_path: Path) -> None:
-    """do_sample false in generation_config.json is temperature 0."""
+    """do_sample: false in generation_config.json means temperature 0."""
     (tmp_path / "generation_config.json").write_text('{"do_sample": false}')
 
     assert read_sampling_defaults(tmp_path) == Sampling(temperature=0)
@@ -122,7 +122,7 @@ def test_a_model_can_ask_for_no_chance(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [None, {"do_sample": True}])
 def test_what_a_model_does_not_say_is_one(tmp_path: Path, content: Any) -> None:
-    """With no file, or as the released one is, the probabilities are the model's own."""
+    """Without the file, or with the released one, probabilities are the model's own."""
     if content is not None:
         (tmp_path / "generation_config.json").write_text(json.dumps(content))
 
@@ -152,7 +152,7 @@ def test_numbers_that_float32_cannot_hold_are_refused(number: float) -> None:
 
 @pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir])
 def test_sampling_defaults_that_are_no_file_are_refused(tmp_path: Path, make: Any) -> None:
-    """A pipe would block."""
+    """A pipe would block the reader."""
     make(tmp_path / "generation_config.json")
 
     with pytest.raises(ConfigError, match=r"generation_config.json: must be a file"):
@@ -191,7 +191,7 @@ FILTERS = [
 def test_filters_keep_what_a_plain_implementation_keeps(
     filters: dict[str, Any], ties: bool
 ) -> None:
-    """On random logits, in batches, also where many tokens are equally likely."""
+    """On random logits, in batches, also with many equally likely tokens."""
     random = np.random.RandomState(0)
     logits = (random.standard_normal((20, 500)) * 3).astype(np.float32)
     if ties:
@@ -279,7 +279,7 @@ def test_filters_out_of_range_are_refused(arguments: Any, message: str) -> None:
 
 
 def test_a_bias_is_added() -> None:
-    """To the tokens named, and to no others."""
+    """Only to the given tokens."""
     (process,) = make_logits_processors(logit_bias={1: 2.5, 3: -100})
 
     logits = process(mx.array([0]), mx.array([[1.0, 2.0, 3.0, 4.0]]))
@@ -310,7 +310,7 @@ def test_a_repetition_penalty_is_that_of_a_plain_implementation(
 
 
 def test_a_repetition_penalty_leaves_special_tokens_alone() -> None:
-    """Else a long answer could not end its message."""
+    """Otherwise a long answer could not end its message."""
     (process,) = make_logits_processors(repetition_penalty=2.0)
     logits = mx.ones((1, 201_088))
 
@@ -329,7 +329,7 @@ def test_a_repetition_penalty_leaves_special_tokens_alone() -> None:
     ],
 )
 def test_wrong_processors_are_refused(arguments: Any, message: str) -> None:
-    """When they are made."""
+    """The error comes when they are made."""
     with pytest.raises(ValueError, match=message):
         make_logits_processors(**arguments)
 
@@ -348,7 +348,7 @@ def test_no_processors_are_made_for_nothing() -> None:
 
 
 def test_all_numbers_of_a_model_s_folder_are_read(tmp_path: Path) -> None:
-    """As transformers spells them; null is as if it were not there."""
+    """With transformers' names; null counts as missing."""
     path = tmp_path / "generation_config.json"
     numbers = {"temperature": 0.7, "top_p": None, "top_k": 20, "min_p": 0.1}
     path.write_text(json.dumps({**numbers, "repetition_penalty": 1.1}))

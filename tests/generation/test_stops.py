@@ -14,7 +14,7 @@ from gptoss_mlx.generation.stops import StopStrings
 def test_what_is_shown_ends_before_the_first_stop_text(
     pieces: list[str], stops: list[str]
 ) -> None:
-    """Whatever the pieces: the text up to the one that is complete first, or all of it."""
+    """For any pieces: the text before the stop text that is completed first, or all."""
     search = StopStrings(stops)
     shown, given_text = "", ""
     for piece in pieces:
@@ -50,7 +50,7 @@ def test_text_that_cannot_become_a_stop_text_is_shown_at_once() -> None:
 
 
 def test_nothing_is_shown_after_a_stop_text() -> None:
-    """Even when more comes."""
+    """Even if more text follows."""
     search = StopStrings(["b"])
 
     assert [search.push(piece) for piece in ["ab", "c"]] == ["a", ""]
@@ -58,6 +58,6 @@ def test_nothing_is_shown_after_a_stop_text() -> None:
 
 
 def test_an_empty_stop_text_is_refused() -> None:
-    """It would stop everything."""
+    """It would stop every answer at once."""
     with pytest.raises(ValueError, match="must not be empty"):
         StopStrings(["a", ""])

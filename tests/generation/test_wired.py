@@ -30,7 +30,7 @@ def limits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_memory_is_wired_while_it_is_held(limits: list[int]) -> None:
-    """And no longer, also where the context ends by an error."""
+    """Only until the context ends, even by an error."""
 
     def answer() -> None:
         with wired(300):
@@ -54,7 +54,7 @@ def test_models_that_answer_in_turn_are_wired_together(limits: list[int]) -> Non
 
 
 def test_nothing_is_told_where_nothing_is_to_be_wired(limits: list[int]) -> None:
-    """MLX's own limit stays."""
+    """MLX's own limit is unchanged."""
     with wired(0):
         pass
 

@@ -82,7 +82,7 @@ def test_conversations_have_the_library_s_tokens(
 def test_2000_conversations_have_the_library_s_tokens(
     library: openai_harmony.HarmonyEncoding, conversation: Json, note: Note
 ) -> None:
-    """The same, on many more."""
+    """The same test with many more."""
     check_conversation(library, conversation)
     note("conversations", 1)
 
@@ -119,7 +119,7 @@ def test_schemas_have_the_library_s_text(
 def test_2000_schemas_have_the_library_s_text(
     library: openai_harmony.HarmonyEncoding, schema: Json, note: Note
 ) -> None:
-    """The same, on many more."""
+    """The same test with many more."""
     check_schema(library, schema)
     note("schemas", 1)
 
@@ -143,7 +143,7 @@ def test_built_in_tools_have_the_library_s_texts(
 def test_the_json_form_goes_both_ways(
     library: openai_harmony.HarmonyEncoding, conversation: Json
 ) -> None:
-    """What we read and write is the same to us, and to openai-harmony."""
+    """Reading our output returns the same messages, here and in openai-harmony."""
     messages = conversation_from_json(json.loads(dumped(conversation)))
     written = conversation_to_json(messages)
 

@@ -91,7 +91,7 @@ def refused(message: Message) -> None:
 @pytest.mark.parametrize("place", AS_TOOL)
 @pytest.mark.parametrize("name", [*ROLES, *NO_NAMES])
 def test_a_tool_that_would_be_read_as_another_is_refused(place: str, name: str) -> None:
-    """By the name of a role, or one that writes more than a name into the header."""
+    """A tool with the name of a role, or with a name that adds more to the header."""
     if place == "a result" and name in ROLES:
         with pytest.raises(HarmonyError, match="A tool's name must not be one of system"):
             render_message(AS_TOOL[place](name), load_tokenizer())
@@ -102,7 +102,7 @@ def test_a_tool_that_would_be_read_as_another_is_refused(place: str, name: str) 
 @pytest.mark.parametrize("place", AS_NAME)
 @pytest.mark.parametrize("name", NO_NAMES)
 def test_a_name_that_no_header_can_hold_is_refused(place: str, name: str) -> None:
-    """A call's, a speaker's and a function's."""
+    """The name of a call, of a speaker or of a function."""
     refused(AS_NAME[place](name))
 
 

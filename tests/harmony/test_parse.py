@@ -60,7 +60,7 @@ def test_reasoning_and_answer_come_on_their_channels() -> None:
     ],
 )
 def test_a_call_has_its_recipient(header: str) -> None:
-    """Wherever the recipient stands in the header."""
+    """The recipient may be in any part of the header."""
     deltas = parse(f"{header}<|message|>{{}}<|call|>")
 
     assert deltas == [Delta("commentary", "{}", "functions.f")]
@@ -100,7 +100,7 @@ def test_malformed_turns_keep_their_text(text: str, deltas: list[Delta]) -> None
 
 
 def test_half_a_character_does_not_leak_into_the_next_message() -> None:
-    """What a message leaves unfinished is its own."""
+    """An incomplete character belongs to its own message."""
     parser = StreamParser(load_tokenizer())
     message = SPECIAL_TOKENS["<|message|>"]
     end = SPECIAL_TOKENS["<|end|>"]
@@ -111,7 +111,7 @@ def test_half_a_character_does_not_leak_into_the_next_message() -> None:
 
 @pytest.mark.parametrize("stop", sorted(STOP_TOKENS))
 def test_a_stop_token_ends_the_turn(stop: int) -> None:
-    """And its message; what comes after it is another one's."""
+    """It also ends the message; later tokens belong to another one."""
     parser = StreamParser(load_tokenizer())
     for token in tokens_of("<|channel|>final<|message|>a"):
         parser.push(token)
@@ -284,7 +284,7 @@ MALFORMED = {
 
 @pytest.mark.parametrize("text", WELL_FORMED)
 def test_a_form_that_models_write_is_read(text: str) -> None:
-    """Some of these openai-harmony misreads or refuses."""
+    """openai-harmony misreads or refuses some of these."""
     (read,) = parse_tokens(tokens_of(text), load_tokenizer())
 
     assert read.problem is None
@@ -386,6 +386,6 @@ def test_a_loop_of_one_thing_is_read_in_no_time(unit: str) -> None:
 
 
 def test_100000_random_and_mutated_streams_are_read(note: Note) -> None:
-    """Whatever the model writes, nothing is raised and the tokens are all there."""
+    """For any tokens, no error is raised and all tokens are kept."""
     check_streams(100_000, seed=0)
     note("streams", 100_000)

@@ -122,7 +122,7 @@ def test_a_response_format_ends_the_developer_message() -> None:
 
 
 def test_training_keeps_the_reasoning_of_the_last_turn_alone() -> None:
-    """What is to be learned is reasoning and answer; earlier reasoning is not seen."""
+    """The training target has reasoning and answer; earlier reasoning is dropped."""
     tokenizer = load_tokenizer()
     turn = [QUESTION, THOUGHT, ANSWER]
     tokens = render_for_training([*turn, *turn], tokenizer)
@@ -158,27 +158,27 @@ def test_dropped_tools_are_still_told_of() -> None:
     ],
 )
 def test_a_message_that_cannot_be_written_is_refused(message: Message, said: str) -> None:
-    """As openai-harmony refuses it, and before the model sees anything."""
+    """As in openai-harmony, and before anything is sent to the model."""
     with pytest.raises(HarmonyError, match=said):
         render_conversation([message], load_tokenizer())
 
 
 def test_reasoning_before_an_answer_is_dropped() -> None:
-    """What led to an answer already given does not come back; answers do."""
+    """Reasoning of an earlier answer is dropped; the answer is kept."""
     messages = [QUESTION, THOUGHT, ANSWER, QUESTION]
 
     assert drop_old_analysis(messages) == [QUESTION, ANSWER, QUESTION]
 
 
 def test_reasoning_of_every_answered_turn_is_dropped() -> None:
-    """Not of the first turn alone."""
+    """Not only the first turn's."""
     turn = [QUESTION, THOUGHT, ANSWER]
 
     assert drop_old_analysis([*turn, *turn]) == [QUESTION, ANSWER] * 2
 
 
 def test_reasoning_of_a_turn_in_progress_is_kept() -> None:
-    """Until there is an answer, the model sees what it thought."""
+    """Until there is an answer, the model needs its reasoning."""
     messages = [QUESTION, ANSWER, QUESTION, THOUGHT]
 
     assert drop_old_analysis(messages) == messages

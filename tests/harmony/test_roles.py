@@ -42,7 +42,7 @@ def read(words: str, *, channel: str | None = "final") -> ParsedMessage:
     ],
 )
 def test_what_resembles_the_assistant_is_the_assistant(words: str) -> None:
-    """With a channel no unknown role is a tool; it is said that something was guessed."""
+    """With a channel, an unknown role is never a tool; the guess is flagged."""
     parsed = read(words)
 
     assert parsed.message == Message("assistant", "42", channel="final")
@@ -54,7 +54,7 @@ def test_what_resembles_the_assistant_is_the_assistant(words: str) -> None:
     [("User", "user"), ("SYSTEM", "system"), ("Developer:", "developer")],
 )
 def test_a_role_in_other_letters_is_that_role(words: str, role: Role) -> None:
-    """It is another's message all the same."""
+    """The message keeps that role, which is not the assistant."""
     parsed = read(words)
 
     assert parsed.message.role == role
@@ -65,7 +65,7 @@ def test_a_role_in_other_letters_is_that_role(words: str, role: Role) -> None:
     "words", ["functions.f", "python to=assistant", "bot to=assistant"]
 )
 def test_a_tool_is_known_by_its_name_or_by_whom_it_speaks_to(words: str) -> None:
-    """Whatever it is called."""
+    """For any name of the tool."""
     parsed = read(words, channel="commentary")
 
     assert (parsed.message.role, parsed.message.name) == ("tool", words.split()[0])

@@ -91,7 +91,7 @@ def test_a_type_that_the_library_loses_is_shown(schema: Json, text: str) -> None
     ],
 )
 def test_a_reference_is_followed(schema: Json, text: str) -> None:
-    """Into definitions, and never in a circle."""
+    """References into definitions are followed, but never in a loop."""
     definitions = {
         "Choice": CHOICE,
         "Alias": {"$ref": "#/$defs/Choice"},
@@ -126,7 +126,7 @@ def test_references_that_multiply_stay_small() -> None:
 
 
 def test_a_schema_nested_too_deep_ends_in_any() -> None:
-    """Nothing is raised, however deep it is."""
+    """No error is raised at any depth."""
     schema: Json = STRING
     for _ in range(5000):
         schema = {"type": "array", "items": schema}
@@ -144,5 +144,5 @@ def test_the_caller_s_schema_is_not_changed() -> None:
 
 
 def test_nullable_parameters_are_shown_at_the_top() -> None:
-    """Where nothing shows ``nullable``, null is one of the types."""
+    """``nullable`` is not rendered at the top level, so null becomes one of the types."""
     assert typescript_type({"anyOf": [CHOICE, NULL]}) == '\n | "a" | "b"\n | null'

@@ -98,14 +98,14 @@ def test_a_layer_takes_few_launches_for_a_token(launches: float) -> None:
 
 
 def test_a_layer_takes_fewer_launches_than_mlx_lm_s(launches: float) -> None:
-    """Counted alike, with the same recipe."""
+    """Counted the same way, with the same recipe."""
     assert launches <= MOST_OF_MLX_LM * per_layer(mlx_lm_model)
 
 
 def test_the_last_layer_of_a_prefill_computes_keys_and_values(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """And all else for the last position of the prompt alone."""
+    """Everything else is computed only for the prompt's last position."""
     layers = 24
     model = our_model(config(layers))
     mx.eval(model.parameters())

@@ -27,7 +27,7 @@ def test_the_type_follows_the_device(released: dict[Case, Path]) -> None:
 
 
 def test_bf16_and_float32_on_request(released: dict[Case, Path]) -> None:
-    """``dtype`` decides what comes out."""
+    """``dtype`` decides the dtype of the logits."""
     for dtype in (mx.bfloat16, mx.float32):
         model = load_model(released[Case(0, 8)], dtype=dtype)
         assert model(mx.array([[1, 2]])).dtype == dtype
@@ -97,7 +97,7 @@ def test_an_opened_checkpoint_is_not_opened_again(
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 @pytest.mark.parametrize("layout", [".", "original"])
 def test_every_byte_is_read_once(layout: str, tmp_path: Path) -> None:
-    """Also where q, k and v, here three quarters of the file, lie in one tensor."""
+    """Even if q, k and v, here three quarters of the file, are one tensor."""
     write_tiny_checkpoint(tmp_path, num_hidden_layers=2)
     load_model(tmp_path)  # Python's own modules are read here.
     write_tiny_checkpoint(
@@ -119,7 +119,7 @@ def test_every_byte_is_read_once(layout: str, tmp_path: Path) -> None:
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_a_named_error(tmp_path: Path) -> None:
-    """What MLX says of a failing disk comes with the folder and the tensor."""
+    """MLX's error about a failing disk gets the folder and the tensor."""
     write_tiny_checkpoint(tmp_path)
     checkpoint = open_checkpoint(tmp_path)
     lazy = checkpoint.array("lm_head.weight")
@@ -133,7 +133,7 @@ def test_a_file_that_shrinks_while_it_is_read_is_a_named_error(tmp_path: Path) -
 def test_memory_that_is_out_is_not_the_file_s_error(
     released: dict[Case, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the device refuses while a tensor is read has its own name."""
+    """A device's error while a tensor is read is a DeviceError."""
     fail(monkeypatch, "eval", after=2)
 
     with pytest.raises(DeviceError, match="Insufficient Memory"):

@@ -47,13 +47,13 @@ def test_a_chunk_grows_with_memory_and_shrinks_with_the_context(
 
 
 def test_a_cpu_reads_512_tokens_at_once() -> None:
-    """However much it has read."""
+    """For any number of cached tokens."""
     assert {memory.chunk_tokens(CPU, offset) for offset in (0, 100_000)} == {512}
 
 
 @pytest.mark.parametrize(("gib", "mib"), [(8, 256), (16, 512), (32, 1_024), (512, 1_024)])
 def test_freed_memory_is_bounded(gib: int, mib: int) -> None:
-    """By a 32nd of the machine's, from 256 MiB to 1 GiB."""
+    """The bound is a 32nd of the machine's memory, from 256 MiB to 1 GiB."""
     assert memory.cache_limit_bytes(mac(gib)) == mib << 20
 
 
@@ -91,7 +91,7 @@ def test_who_can_wire(machine: Machine, can: bool) -> None:
 
 
 def test_a_model_of_half_the_limit_is_not_wired() -> None:
-    """A byte more, and it is."""
+    """With one more byte it is wired."""
     machine = mac(96)
     half = machine.limit_bytes // 2
 
@@ -103,7 +103,7 @@ def test_a_model_of_half_the_limit_is_not_wired() -> None:
 
 
 def test_no_more_is_wired_than_metal_recommends() -> None:
-    """MLX refuses more."""
+    """MLX refuses a higher limit."""
     machine = mac(16)
 
     wired = memory.wired_limit_bytes(
@@ -113,7 +113,7 @@ def test_no_more_is_wired_than_metal_recommends() -> None:
 
 
 def test_a_limit_is_raised_where_enough_is_left() -> None:
-    """To whole hundreds of MiB, with 2 GiB left to macOS."""
+    """Rounded up to hundreds of MiB, with 2 GiB left to macOS."""
     machine = mac(16)
 
     assert memory.raised_limit_mb(machine, 13_300 << 20) == 13_300

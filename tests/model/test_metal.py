@@ -16,7 +16,7 @@ pytestmark = pytest.mark.metal
 
 
 def test_a_mac_computes_on_its_gpu_in_bf16() -> None:
-    """The device's policy is bf16 there."""
+    """The device's dtype there is bf16."""
     assert mx.default_device().type == mx.DeviceType.gpu
     assert compute_dtype() == mx.bfloat16
 

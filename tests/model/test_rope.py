@@ -68,7 +68,7 @@ def test_rotation_up_to_the_last_position() -> None:
 
 
 def test_a_fast_sine_would_be_noticed() -> None:
-    """As Metal's: the angle goes to turns by one float32 product, unreduced."""
+    """Like Metal's: the angle becomes turns by one float32 product, without reduction."""
 
     def fast(angles: npt.NDArray[np.float32], quarter: float) -> npt.NDArray[np.float32]:
         turns = angles * np.float32(1 / (2 * math.pi)) + np.float32(quarter)
@@ -114,7 +114,7 @@ def test_concentration_of_the_released_models() -> None:
 
 
 def test_a_factor_of_one_is_plain_rope() -> None:
-    """Without scaling, nothing is slowed and nothing concentrated."""
+    """Without scaling, frequencies and lengths are unchanged."""
     plain = RopeScaling(1.0, 32.0, 1.0, 4_096)
 
     assert concentration(plain) == 1.0
@@ -130,7 +130,7 @@ def test_an_odd_head_dim_is_refused() -> None:
 
 
 def test_a_ramp_without_length_is_refused() -> None:
-    """The message names both ends."""
+    """The message has both ends of the ramp."""
     scaling = RopeScaling(32.0, 1.0, 1.0, 4_096)
 
     with pytest.raises(ValueError, match=r"above beta_slow but got 1.0 and 1.0"):

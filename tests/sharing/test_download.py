@@ -91,7 +91,7 @@ def test_a_release_is_fetched_and_checked(hub: Hub, tmp_path: Path) -> None:
 
 
 def test_other_programs_find_what_was_fetched(hub: Hub, tmp_path: Path) -> None:
-    """huggingface_hub itself, without asking the Hub."""
+    """huggingface_hub itself finds it, without a request to the Hub."""
     from huggingface_hub import try_to_load_from_cache
 
     folder = download(hub, hub.release())
@@ -144,7 +144,7 @@ def test_a_download_goes_on_where_it_stopped(hub: Hub, tmp_path: Path, have: int
 
 
 def test_a_hub_without_ranges(hub: Hub, tmp_path: Path) -> None:
-    """What it sends again is left out: the beginning is not written twice."""
+    """Bytes that it sends again are skipped, so the beginning is not written twice."""
     release = hub.release()
     blobs(tmp_path).mkdir(parents=True)
     partial(tmp_path, release).write_bytes(bytes(hub.files[SHARD])[:700_000])
@@ -155,7 +155,7 @@ def test_a_hub_without_ranges(hub: Hub, tmp_path: Path) -> None:
 
 
 def test_a_beginning_that_is_wrong_is_fetched_once_more(hub: Hub, tmp_path: Path) -> None:
-    """From byte 0, and that is said."""
+    """It starts at byte 0, and a message says so."""
     release = hub.release()
     blobs(tmp_path).mkdir(parents=True)
     partial(tmp_path, release).write_bytes(b"x" * 1000)
@@ -210,7 +210,7 @@ def test_connections_that_drop_are_made_again(hub: Hub) -> None:
 
 
 def test_a_hub_that_has_no_time_is_given_up_in_the_end(hub: Hub) -> None:
-    """After five requests, with the status."""
+    """After five requests, and the error has the status."""
     hub.lie = lambda asked: Answer(503, {"Content-Length": "0"})
 
     with pytest.raises(DownloadError, match="status 503") as caught:
@@ -220,7 +220,7 @@ def test_a_hub_that_has_no_time_is_given_up_in_the_end(hub: Hub) -> None:
 
 
 def test_a_hub_that_does_not_answer_is_not_waited_for(hub: Hub) -> None:
-    """Longer than the caller has patience."""
+    """The wait ends after ``patience_s``."""
     hub.lie = lambda asked: time.sleep(2)
     began = time.monotonic()
 
@@ -234,7 +234,7 @@ def test_a_file_that_is_wrong_twice_is_refused(hub: Hub, tmp_path: Path) -> None
     release = hub.release()
     right = bytes(hub.files[SHARD])
     hub.files[SHARD] = right[:-1] + b"\0"
-    with pytest.raises(DownloadError, match="has another sha256"):
+    with pytest.raises(DownloadError, match="with another sha256"):
         download(hub, release)
     assert not any(release.files[SHARD].sha256 in p.name for p in blobs(tmp_path).iterdir())
 
@@ -243,7 +243,7 @@ def test_a_file_that_is_wrong_twice_is_refused(hub: Hub, tmp_path: Path) -> None
 
 
 def test_a_file_in_the_cache_that_is_wrong_is_fetched(hub: Hub) -> None:
-    """Whoever has spoilt it."""
+    """Whichever program has damaged it."""
     release = hub.release()
     folder = download(hub, release)
     (folder / "config.json").write_bytes(b"[]")
@@ -274,7 +274,7 @@ def test_two_downloads_at_once(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_disk_that_is_too_small_is_said_before(
     hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No file is fetched."""
+    """No file is downloaded."""
     full = shutil.disk_usage("/")._replace(free=5_000)
     monkeypatch.setattr("shutil.disk_usage", lambda path: full)
 
@@ -317,7 +317,7 @@ def test_another_model_is_refused() -> None:
 
 @pytest.mark.parametrize(("size", "shards", "gb"), [("20b", 3, 13.79), ("120b", 15, 65.28)])
 def test_every_file_of_a_release_is_pinned(size: str, shards: int, gb: float) -> None:
-    """Weights, index, settings and tokenizer."""
+    """Weights, index, config and tokenizer."""
     release = RELEASES[size]
 
     assert sum(name.endswith(".safetensors") for name in release.files) == shards

@@ -56,7 +56,7 @@ def test_a_model_is_downloaded_checked_and_converted(hub: Hub, tmp_path: Path) -
 def test_a_download_keeps_the_machine_awake(
     hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From the first file until the model is converted."""
+    """From the first file until the end of the conversion."""
     heard: list[str] = []
 
     @contextmanager

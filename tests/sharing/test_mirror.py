@@ -156,7 +156,7 @@ LIES: dict[str, Callable[[Hub], None]] = {
 def test_a_lie_is_refused_and_nothing_of_it_is_converted(
     hub: Hub, tmp_path: Path, lie: str
 ) -> None:
-    """By an error of ours; the store stays empty, and nothing wrong stays in the cache."""
+    """With a named error; the store stays empty, and no wrong file stays in the cache."""
     release = hub.release()
     LIES[lie](hub)
 
@@ -173,7 +173,7 @@ def test_a_lie_is_refused_and_nothing_of_it_is_converted(
 def test_files_that_no_release_has_are_neither_fetched_nor_read(
     hub: Hub, tmp_path: Path
 ) -> None:
-    """On the Hub, or in the folder of the cache."""
+    """Neither on the Hub nor in the cache's folder."""
     release = hub.release()
     hub.files["LICENSE"] = b"Nothing is allowed."
     first = get_model(release, "exact", endpoint=hub.address)
@@ -192,7 +192,7 @@ def test_files_that_no_release_has_are_neither_fetched_nor_read(
 def test_a_token_goes_to_the_hub_alone(
     hub: Hub, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
-    """Where it redirects to, as it does for large files, nobody hears it."""
+    """A server that it redirects to, as for large files, does not get the token."""
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     with serve_hub() as storage:
         storage.files |= hub.files

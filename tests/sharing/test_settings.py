@@ -66,7 +66,7 @@ def hub(local_hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 def test_a_setting_that_cannot_be_used_is_named(
     hub: Hub, monkeypatch: pytest.MonkeyPatch, name: str, value: str, also: str
 ) -> None:
-    """In one error, without what it keeps secret, and before anything is asked for."""
+    """One error, without secrets, and before any request."""
     monkeypatch.setenv(name, value)
 
     with pytest.raises(DownloadError) as caught:
@@ -91,7 +91,7 @@ def test_a_hub_that_must_not_be_asked(hub: Hub, monkeypatch: pytest.MonkeyPatch)
 def test_what_no_list_has_is_a_download_error_too(
     hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever a library raises, with or without a text."""
+    """For any error of a library, with or without a text."""
 
     class OddError(RuntimeError):
         pass

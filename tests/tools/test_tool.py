@@ -51,7 +51,7 @@ def test_a_tool_has_the_name_of_its_instruction() -> None:
     ],
 )
 def test_a_call_finds_its_tool(recipient: str, name: str, known: str) -> None:
-    """By the first word, or by the second where models put functions before it."""
+    """By the first word, or by the second if the model put functions before it."""
     found = tool_for(recipient, TOOLS)
 
     assert found is not None
@@ -67,7 +67,7 @@ def test_what_no_tool_is_named_is_not_found(recipient: str) -> None:
 
 
 def test_a_function_of_a_built_in_tool_s_name_is_found_first() -> None:
-    """Who names a function python means that one."""
+    """A function named python is found before the built-in tool."""
     own = functions("python")
     found = tool_for("functions.python", [Named(PYTHON), own])
 
@@ -75,7 +75,7 @@ def test_a_function_of_a_built_in_tool_s_name_is_found_first() -> None:
 
 
 def test_a_built_in_tool_is_found_where_there_are_no_functions() -> None:
-    """Models write functions.python then, too."""
+    """Models still write functions.python then."""
     python = Named(PYTHON)
 
     assert tool_for("functions.python", [python]) == (python, "python")

@@ -17,7 +17,7 @@ def golden() -> Any:
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_conversation_reads_as_in_gpt_oss(name: str, golden: Any) -> None:
-    """Every answer, character by character."""
+    """Every answer is equal, character by character."""
     assert answers(CASES[name]) == golden["cases"][name]
 
 

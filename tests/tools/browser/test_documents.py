@@ -83,7 +83,7 @@ def test_a_short_document_counts_more() -> None:
 
 
 def test_the_words_of_questions_find_nothing() -> None:
-    """Unless there are no others."""
+    """Unless there are no other words."""
     documents = Documents([CAT, GARDEN])
 
     assert documents.search("Where is the heating?", 10).links == (GARDEN.url,)
@@ -91,7 +91,7 @@ def test_the_words_of_questions_find_nothing() -> None:
 
 
 def test_nothing_found_is_said() -> None:
-    """Also where there is nothing to search, or nothing to search for."""
+    """Even without documents, or with an empty query."""
     for documents, query in ((Documents([RENT]), "zebra"), (Documents([]), "rent")):
         page = documents.search(query, 10)
         assert page.text.endswith("# Search Results\n\nNo results.")

@@ -5,7 +5,7 @@ from gptoss_mlx.tools.browser.page import Page
 
 
 def test_a_hit_shows_four_lines_and_leads_to_its_own() -> None:
-    """Whatever the case of letters; lines already shown are no hits of their own."""
+    """In upper or lower case; lines that are already shown are not hits of their own."""
     page = Page("a.txt", "A", "\n".join(["one", "TWO two", "Two", "x", "y", "z", "two"]))
     found = find_in_page("tWo", page)
 
@@ -29,7 +29,7 @@ def test_a_pattern_is_literal() -> None:
 
 
 def test_no_more_hits_than_fifty() -> None:
-    """The first ones."""
+    """The first fifty are shown."""
     found = find_in_page("x", Page("a.txt", "A", "x\n" * 1_000))
 
     assert found.passages == tuple(range(0, 4 * MAX_HITS, 4))

@@ -28,7 +28,7 @@ def page(text: str) -> Page:
 @many
 @given(texts)
 def test_lines_are_cut_as_textwrap_cuts_them(words: list[str]) -> None:
-    """With the options that gpt-oss's browser gives it; an empty line stays."""
+    """With the options of gpt-oss's browser; an empty line stays."""
     line = "".join(words)
     expected = textwrap.wrap(
         line, width=WIDTH, replace_whitespace=False, drop_whitespace=False
@@ -57,7 +57,7 @@ def test_each_display_line_knows_its_line(lines: list[str]) -> None:
 
 
 def test_a_line_that_is_not_there_is_an_index_error() -> None:
-    """Also one before the first: negative numbers do not count from the end."""
+    """Even one before the first: negative numbers do not count from the end."""
     two = page("a\nb")
     for line in (-1, 2):
         with pytest.raises(IndexError, match=f"no display line {line}"):

@@ -41,7 +41,7 @@ def test_the_model_is_told_of_the_tool_as_it_was_trained() -> None:
 
 
 def test_a_search_is_opened_and_cited() -> None:
-    """What was shown is kept by cursor, with the lines of it, for who checks a citation."""
+    """Each cursor keeps its page and the lines shown, to check citations."""
     browser = Browser(DOCUMENTS)
     first = run(browser, "browser.search", {"query": "landlord"})
     second = run(browser, "browser.open", {"id": 0, "loc": 2, "num_lines": 2})
@@ -79,7 +79,7 @@ def test_a_view_has_1024_tokens() -> None:
 
 
 def test_a_view_has_8192_tokens_whatever_is_asked_for() -> None:
-    """Else one call could fill the context; 2,000 lines are as good as 50,000."""
+    """Otherwise one call could fill the context; 2,000 lines show no more than 50,000."""
     browser = Browser(DOCUMENTS)
     shown = run(browser, "browser.open", {"id": "long.txt", "num_lines": 50_000})
 
@@ -207,7 +207,7 @@ def test_a_call_through_functions_is_understood() -> None:
 def test_a_malformed_call_is_told_what_is_wrong(
     function: str, content: str, message: str
 ) -> None:
-    """In words that help to make it again."""
+    """The text helps to correct the call."""
     with pytest.raises(ToolError) as caught:
         run(Browser(DOCUMENTS), function, content)
 
@@ -317,7 +317,7 @@ likely = (
     )
 )
 def test_no_call_raises_anything_else(calls: list[tuple[str, str]]) -> None:
-    """Whatever the model writes, it is shown a text that can be printed and encoded."""
+    """For any call, the model gets a text that can be printed and encoded."""
     browser = Browser(DOCUMENTS)
     run(browser, "browser.open", {"id": "rent.md"})
     for function, content in calls:
@@ -329,7 +329,7 @@ def test_no_call_raises_anything_else(calls: list[tuple[str, str]]) -> None:
 
 
 def test_a_page_of_50000_lines_opens_within_a_second() -> None:
-    """Also at its end, and with what is found in it."""
+    """Also at its end, and with results of a find."""
     text = "\n".join(f"line {n} of a long text" for n in range(50_000))
     browser = Browser(Documents([Document("Long", "long.txt", text)]))
     run(browser, "browser.search", {"query": "nothing"})

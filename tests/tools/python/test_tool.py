@@ -61,7 +61,7 @@ def test_the_model_is_told_of_the_tool_as_it_was_trained() -> None:
     ],
 )
 def test_arithmetic_is_shown_as_a_notebook_shows_it(source: str, shown: str | None) -> None:
-    """What was printed, then the last line's value; each ends with a newline."""
+    """The printed text, then the last line's value; each ends with a newline."""
     if shown is None:
         with pytest.raises(ToolError, match="not available"):
             run(source)
@@ -157,7 +157,7 @@ def test_anything_else_is_refused_and_named(source: str, named: str) -> None:
     ],
 )
 def test_a_mistake_is_told_in_python_s_words(source: str, message: str) -> None:
-    """The model knows them."""
+    """With Python's own error texts, which the model was trained on."""
     with pytest.raises(ToolError) as caught:
         run(source)
 
@@ -192,7 +192,7 @@ def test_a_mistake_is_told_in_python_s_words(source: str, message: str) -> None:
     ids=lambda source: source[:12],
 )
 def test_nothing_takes_long_or_much_memory(source: str) -> None:
-    """Whatever the code, it is refused within a second."""
+    """Any code is refused within a second."""
     began = time.perf_counter()
     with pytest.raises(ToolError):
         run(source)
@@ -249,7 +249,7 @@ expressions = st.recursive(
 @many
 @given(expressions)
 def test_results_are_python_s_own(expression: str) -> None:
-    """To the last digit; and where Python raises, so does the tool."""
+    """To the last digit; and if Python raises an error, so does the tool."""
     try:
         expected = eval(expression)  # noqa: S307
     except ArithmeticError:
