@@ -373,9 +373,9 @@ def _(shown: Shown) -> str:
 
 @place("an answer in chat by pipe", one_line=False)
 def _(shown: Shown) -> str:
-    output, notes = Paper(shown.is_terminal), Paper(shown.is_terminal)
-    answer_lines(conversation_saying(shown.text), ["Why?"], output, notes)  # type: ignore[arg-type]
-    return output.text + notes.text
+    output = Paper(shown.is_terminal)
+    answer_lines(conversation_saying(shown.text), ["Why?"], output, say)  # type: ignore[arg-type]
+    return output.text
 
 
 @place("the tour")
