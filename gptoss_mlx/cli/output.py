@@ -25,6 +25,7 @@ __all__ = [
     "print_text",
     "say",
     "write_answer",
+    "write_reasoning",
 ]
 
 
@@ -43,20 +44,19 @@ MIN_COLUMNS = 24
 
 def say(line: str) -> None:
     """Print a line on what is done, to stderr."""
-    # Rich shows a bar through sys.stderr, which typer.echo goes around.
-    print(_wrapped(escaped(line), sys.stderr), file=sys.stderr, flush=True)  # noqa: T201
+    _print(_wrapped(escaped(line), sys.stderr), sys.stderr)
 
 
 def print_error(message: str, hint: str) -> None:
     """Print what is wrong, and what to do about it, to stderr."""
     error = _wrapped(f"Error: {escaped(message)}", sys.stderr)
-    typer.echo(typer.style(error, fg="red") if _is_coloured() else error, err=True)
+    _print(typer.style(error, fg="red") if _is_coloured() else error, sys.stderr)
     say(f"Hint: {hint}")
 
 
 def print_line(line: object) -> None:
     """Print a line, such as a path or an answer in one line."""
-    typer.echo(_wrapped(escaped(str(line)), sys.stdout))
+    _print(_wrapped(escaped(str(line)), sys.stdout), sys.stdout)
 
 
 def print_rows(rows: Iterable[tuple[str, str]]) -> None:
@@ -64,25 +64,36 @@ def print_rows(rows: Iterable[tuple[str, str]]) -> None:
     lines = [(escaped(name), escaped(text)) for name, text in rows]
     width = max((len(name) for name, _ in lines), default=0) + 2
     for name, text in lines:
-        typer.echo(_wrapped(text, sys.stdout, label=name.ljust(width)).rstrip())
+        row = _wrapped(text, sys.stdout, label=name.ljust(width))
+        _print(row.rstrip(), sys.stdout)
 
 
 def print_text(text: str) -> None:
     """Print a text of several lines as UTF-8."""
     _use_utf8()
-    typer.echo(without_controls(text))
+    _print(without_controls(text), sys.stdout)
 
 
 def print_json(value: object) -> None:
     """Print JSON as UTF-8."""
     _use_utf8()
-    typer.echo(json_text(value))
+    _print(json_text(value), sys.stdout)
 
 
 def write_answer(text: str) -> None:
-    """Write a piece of an answer, without a line end of its own."""
-    sys.stdout.write(without_controls(text))
-    sys.stdout.flush()
+    """Write a piece of an answer to stdout, without a line end of its own."""
+    _print(without_controls(text), sys.stdout, end="")
+
+
+def write_reasoning(text: str) -> None:
+    """Write a piece of the reasoning to stderr, without a line end of its own."""
+    _print(without_controls(text), sys.stderr, end="")
+
+
+def _print(text: str, stream: TextIO, end: str = "\n") -> None:
+    # Not typer.echo, which goes around the bar that Rich shows through sys.stderr, and
+    # writes UTF-8 to a stream that takes ASCII.
+    print(text, end=end, file=stream, flush=True)
 
 
 def _is_coloured() -> bool:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import io
-import os
 import shlex
 import subprocess
 import sys
@@ -180,21 +179,6 @@ def test_a_released_model_that_is_not_here_is_to_be_downloaded(
         f"Error: {name} is not downloaded yet.",
         f"Hint: gptoss-mlx download {'120b' if '120' in name else '20b'}",
     ]
-
-
-def test_a_stream_of_another_encoding_gets_question_marks(
-    tmp_path: Path,
-) -> None:
-    """As of a latin-1 terminal: no command ends in a traceback for a name."""
-    (tmp_path / "models" / "gpt-oss-世界").mkdir(parents=True)
-    done = subprocess.run(
-        [sys.executable, "-m", "gptoss_mlx", "models"],
-        capture_output=True,
-        env=os.environ | {"GPTOSS_MLX_HOME": str(tmp_path), "PYTHONIOENCODING": "latin-1"},
-        check=True,
-    )
-
-    assert b"gpt-oss-??" in done.stdout
 
 
 def test_ctrl_c_while_the_program_is_imported_is_quiet() -> None:
