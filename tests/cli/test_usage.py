@@ -169,6 +169,7 @@ def test_a_released_model_that_is_not_here_is_to_be_downloaded(
 ) -> None:
     """By every name that it has, and in every command that takes one."""
     monkeypatch.setenv("GPTOSS_MLX_HOME", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(sys, "argv", ["gptoss-mlx", *command.format(name).split()])
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO()))
     with pytest.raises(SystemExit) as exit_info:
