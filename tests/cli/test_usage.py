@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import io
 import shlex
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -182,18 +184,47 @@ def test_a_released_model_that_is_not_here_is_to_be_downloaded(
     ]
 
 
+@pytest.mark.usefixtures("ctrl_c_is_heard")
 def test_ctrl_c_while_the_program_is_imported_is_quiet() -> None:
-    """No traceback of an import's; the exit code is Ctrl-C's."""
+    """The exit code is Ctrl-C's, and no import prints a traceback or drops it."""
     code = """
-import sys
-class Interrupted:
+import os, signal, sys
+class Pressed:
     def find_spec(self, name, *_):
         if name == "gptoss_mlx.cli.app":
-            raise KeyboardInterrupt
-sys.meta_path.insert(0, Interrupted())
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+            except BaseException as error:
+                print(repr(error))
+sys.meta_path.insert(0, Pressed())
+sys.argv = ["gptoss-mlx", "--version"]
 from gptoss_mlx.__main__ import main
 main()
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
 
-    assert (done.returncode, done.stderr) == (130, b"")
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
+@pytest.mark.usefixtures("ctrl_c_is_heard")
+@pytest.mark.parametrize("delay_s", [0.01, 0.05, 0.1])
+def test_ctrl_c_in_the_first_moments_is_quiet(delay_s: float) -> None:
+    """From the first line of ours on; what Python itself prints before is not ours."""
+    code = """
+from gptoss_mlx.__main__ import main
+print(flush=True)
+main()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code, "models", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(delay_s)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate()
+
+    assert told == b""
+    assert process.returncode in (0, 130)
