@@ -1,6 +1,6 @@
 """Run OpenAI's gpt-oss models on Apple silicon with MLX.
 
-``load(name)`` returns a model that answers, ``load_model(path)`` the transformer: tokens to
+``load(name)`` returns a model that answers, ``load_model(name)`` the transformer: tokens to
 logits.
 """
 
@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from gptoss_mlx.errors import GptOssError
     from gptoss_mlx.generation.sampling import Sampling
     from gptoss_mlx.harmony.messages import Message, ToolDescription
-    from gptoss_mlx.llm import load
-    from gptoss_mlx.model.loading import load_model
+    from gptoss_mlx.llm import load, load_model
     from gptoss_mlx.tools.functions import Function, Functions
     from gptoss_mlx.tools.tool import Tool
 
@@ -46,7 +45,7 @@ _MODULES = {
     "Tool": "gptoss_mlx.tools.tool",
     "ToolDescription": "gptoss_mlx.harmony.messages",
     "load": "gptoss_mlx.llm",
-    "load_model": "gptoss_mlx.model.loading",
+    "load_model": "gptoss_mlx.llm",
 }
 
 

@@ -8,7 +8,9 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from gptoss_mlx.checkpoint.folder import Checkpoint
 from gptoss_mlx.conversation.answer import Answer
 from gptoss_mlx.conversation.conversation import Conversation
 from gptoss_mlx.conversation.read import Messages
@@ -17,11 +19,17 @@ from gptoss_mlx.generation.request import TokenSource
 from gptoss_mlx.generation.sampling import Sampling, read_sampling_defaults
 from gptoss_mlx.harmony.messages import Effort
 from gptoss_mlx.harmony.parse import Delta
+from gptoss_mlx.model import loading
 from gptoss_mlx.model_choice import open_model
 from gptoss_mlx.tokenizer import Tokenizer, load_tokenizer
 from gptoss_mlx.tools.signature import ToolLike
 
-__all__ = ["LLM", "load"]
+if TYPE_CHECKING:
+    import mlx.core as mx
+
+    from gptoss_mlx.model.transformer import Model
+
+__all__ = ["LLM", "load", "load_model"]
 
 
 class LLM:
@@ -198,8 +206,9 @@ def load(
 
     Args:
         name_or_path: ``20b``, ``120b`` or its repository's id, ``demo``, a name that
-            ``gptoss-mlx models`` lists, or a folder. None: 20b or 120b if it is on this
-            machine, else demo.
+            ``gptoss-mlx models`` lists, or a folder. A released model that is not
+            converted is opened from the Hugging Face cache. None: 20b or 120b if it is
+            on this machine, else demo.
         sampling: How tokens are drawn. None: as in the model's generation_config.json.
         wire: Whether to wire the model's memory while it answers, so that macOS does not
             move it: on macOS 15 and newer, for a model that takes over half of the memory
@@ -215,3 +224,30 @@ def load(
         sampling = read_sampling_defaults(checkpoint.folder)
     source = load_source(checkpoint, wire=wire)
     return LLM(checkpoint.folder, source, load_tokenizer(), sampling)
+
+
+def load_model(
+    name_or_path: str | os.PathLike[str] | Checkpoint | None = None,
+    *,
+    dtype: mx.Dtype | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Model:
+    """Load the transformer alone, which computes logits from tokens.
+
+    Args:
+        name_or_path: As of ``load``, or a folder that ``open_checkpoint`` has opened.
+        dtype: What to compute in, ``mx.bfloat16`` or ``mx.float32``. None: what suits
+            the device. On an M5, MLX multiplies float32 as TF32, with 10 bits of fraction,
+            unless ``MLX_ENABLE_TF32=0`` is set before its first product.
+        say: As of ``load``.
+
+    Returns:
+        The model, its weights in memory.
+
+    Raises:
+        ModelNotFoundError: There is no such model.
+        GptOssError: The model cannot be loaded.
+    """
+    if isinstance(name_or_path, Checkpoint):
+        return loading.load_model(name_or_path, dtype=dtype)
+    return loading.load_model(open_model(name_or_path, say), dtype=dtype)

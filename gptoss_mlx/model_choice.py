@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 from gptoss_mlx import store
 from gptoss_mlx.checkpoint.folder import Checkpoint, open_checkpoint
 from gptoss_mlx.config import RELEASED
 from gptoss_mlx.demo.folder import DEMO, open_demo
 from gptoss_mlx.device import Machine, this_machine
+from gptoss_mlx.errors import ModelNotFoundError
 from gptoss_mlx.model.footprint import Footprint, footprint_of
 from gptoss_mlx.model.memory import raised_limit_mb
 
@@ -30,8 +32,9 @@ def open_model(
     """Find a model and open it; make the demo model if it is needed.
 
     Args:
-        name_or_path: As in ``store.resolve``. None: the best released model that
-            is in the store and fits this machine, or the demo model.
+        name_or_path: As in ``store.resolve``; a released model that is not in the store is
+            opened from the Hugging Face cache. None: the best released model that is in
+            the store and fits this machine, or the demo model.
         say: Called with a line about anything that takes over a second, and with the reason
             if the demo model opens without being named.
 
@@ -50,7 +53,23 @@ def open_model(
         return open_demo(say)
     if os.fspath(name_or_path) == DEMO:
         return open_demo(say)
-    return open_checkpoint(store.resolve(name_or_path))
+    try:
+        return open_checkpoint(store.resolve(name_or_path))
+    except ModelNotFoundError:
+        folder = _downloaded(os.fspath(name_or_path))
+        if folder is None:
+            raise
+        say(f"{name_or_path} is read from the Hugging Face cache: {folder}")
+        return open_checkpoint(folder)
+
+
+def _downloaded(name: str) -> Path | None:
+    """Return the released files of a model that is not converted, if they are here."""
+    # Imported here: a model in the store is opened without it.
+    from gptoss_mlx.sharing.download import find_downloaded
+
+    size = store.released_size(name)
+    return find_downloaded(size) if size is not None else None
 
 
 def best_model(machine: Machine) -> tuple[store.StoredModel | None, str]:

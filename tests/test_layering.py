@@ -33,7 +33,7 @@ STANDS_ON: dict[str, tuple[str, ...]] = {
     "convert": ("checkpoint", "store", "tokenizer", "macos"),
     "demo": ("convert",),
     "sharing": ("convert",),
-    "model_choice": ("model", "demo"),
+    "model_choice": ("model", "demo", "sharing"),
     "llm": ("sessions", "model_choice"),
     "chat": ("llm",),
     "server": ("llm",),

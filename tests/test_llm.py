@@ -134,10 +134,14 @@ def test_a_text_is_what_the_user_says() -> None:
 def test_what_is_no_message_is_refused(messages: Any) -> None:
     """Before the model is asked, and the hint shows the form."""
     ours, model = llm()
-    with pytest.raises(HarmonyError, match="must be") as caught:
-        ours.ask(messages)
+    for call_it in (ours.ask, ours.stream):
+        with pytest.raises(HarmonyError, match="must be") as caught:
+            call_it(messages)
 
-    assert caught.value.hint == 'Give each message as {"role": "user", "content": "..."}.'
+        assert "messages" in str(caught.value)
+        assert caught.value.hint == (
+            'Give each message as {"role": "user", "content": "..."}.'
+        )
     assert model.prompts == []
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TextIO
 
 from gptoss_mlx.chat.notices import ContextNotice, ending
-from gptoss_mlx.controls import escaped, without_controls
+from gptoss_mlx.controls import without_controls
 from gptoss_mlx.conversation.answer import collect
 from gptoss_mlx.conversation.conversation import Conversation
 from gptoss_mlx.errors import ContextError, DeviceError
@@ -15,7 +15,10 @@ __all__ = ["answer_lines"]
 
 
 def answer_lines(
-    conversation: Conversation, lines: Iterable[str], output: TextIO, notes: TextIO
+    conversation: Conversation,
+    lines: Iterable[str],
+    output: TextIO,
+    say: Callable[[str], None],
 ) -> bool:
     """Answer every line, in turn, and write nothing but the answers.
 
@@ -25,12 +28,12 @@ def answer_lines(
         output: Gets each answer as it is written, and a newline after it. A question that
             there is no room for gets the newline alone; an answer that the device breaks
             off ends where it is.
-        notes: Gets everything else.
+        say: Called with a line that is no answer.
 
     Returns:
         Whether every question got a whole answer.
     """
-    chat = _Pipe(conversation, output, notes)
+    chat = _Pipe(conversation, output, say)
     answered = True
     for line in lines:
         question = line.strip()
@@ -42,24 +45,21 @@ def answer_lines(
 class _Pipe:
     """Where answers and notes go."""
 
-    def __init__(self, conversation: Conversation, output: TextIO, notes: TextIO) -> None:
+    def __init__(
+        self, conversation: Conversation, output: TextIO, say: Callable[[str], None]
+    ) -> None:
         self._conversation = conversation
         self._output = output
-        self._notes = notes
+        self._say = say
         self._notice = ContextNotice()
-
-    def note(self, line: str) -> None:
-        """Write a line that is no answer."""
-        self._notes.write(f"{escaped(line)}\n")
-        self._notes.flush()
 
     def answer(self, question: str) -> bool:
         """Answer a question; tell whether the answer is whole."""
         try:
             return self._stream(question)
         except (ContextError, DeviceError) as error:
-            self.note(f"Error: {error}")
-            self.note(f"Hint: {error.hint}")
+            self._say(f"Error: {error}")
+            self._say(f"Hint: {error.hint}")
             return False
         finally:
             self._write("\n")
@@ -77,7 +77,7 @@ class _Pipe:
             self._notice.after(answer.usage, context_tokens=limit),
         ):
             if note is not None:
-                self.note(note)
+                self._say(note)
         return answer.reason == "stop" and answered
 
     def _write(self, text: str) -> None:

@@ -80,11 +80,11 @@ def main() -> None:
     The exit status is the command's own, or 1 for a GptOssError, 2 for bad usage, 130 for
     Ctrl-C, and 128 and its number for another signal.
     """
-    open_closed_streams()
-    print_in_any_encoding()
-    watch_stdout()
-    _leave_in_order()
     try:
+        open_closed_streams()
+        print_in_any_encoding()
+        watch_stdout()
+        _leave_in_order()
         try:
             status = app(standalone_mode=False)
         finally:

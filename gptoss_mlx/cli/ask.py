@@ -19,7 +19,7 @@ from gptoss_mlx.cli.options import (
     WireOpt,
     complete_model,
 )
-from gptoss_mlx.cli.output import print_json, say, write_answer
+from gptoss_mlx.cli.output import print_json, say, write_answer, write_reasoning
 
 if TYPE_CHECKING:
     from gptoss_mlx.conversation.answer import Answer
@@ -144,7 +144,6 @@ def _answer(
     The reasoning goes to stderr.
     """
     from gptoss_mlx.cli.progress import token_progress
-    from gptoss_mlx.controls import without_controls
     from gptoss_mlx.conversation.answer import audience, collect
     from gptoss_mlx.harmony.parse import Delta
 
@@ -156,7 +155,7 @@ def _answer(
                 return
             if show_reasoning and audience(event) == "reasoning":
                 progress.stop()
-                typer.echo(without_controls(event.text), nl=False, err=True)
+                write_reasoning(event.text)
             else:
                 progress.reasoning()
 

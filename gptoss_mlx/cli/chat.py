@@ -97,7 +97,7 @@ def chat(
         _take_tour(llm)
         return
     questions = itertools.chain([first], lines)
-    if not answer_lines(conversation, questions, sys.stdout, sys.stderr):
+    if not answer_lines(conversation, questions, sys.stdout, say):
         raise typer.Exit(1)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from gptoss_mlx.cli.options import MODELS, JsonOpt
-from gptoss_mlx.cli.output import print_json, print_text, say
+from gptoss_mlx.cli.output import print_json, print_rows, print_text, say
 
 __all__ = ["doctor"]
 
@@ -57,7 +57,9 @@ def doctor(
         report = examine(say, stage, model)
     if json:
         print_json(report.json())
+    elif markdown:
+        print_text(report.markdown())
     else:
-        print_text(report.markdown() if markdown else report.text())
+        print_rows(report.rows())
     if not report.passed:
         raise typer.Exit(1)

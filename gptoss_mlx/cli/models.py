@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gptoss_mlx.cli.options import JsonOpt, complete_model
-from gptoss_mlx.cli.output import print_json, print_line, say
+from gptoss_mlx.cli.output import print_json, print_rows, say
 from gptoss_mlx.cli.progress import size_text
 from gptoss_mlx.controls import escaped
 
@@ -42,9 +42,10 @@ def list_models(context: typer.Context, as_json: JsonOpt = False) -> None:
         return
     table = [("NAME", "MODEL", "RECIPE", "BYTES", "STATE"), *map(_row, found)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for row in table:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        print_line("  ".join(cells).rstrip())
+    print_rows(
+        ("  ".join(map(str.ljust, cells, widths)).rstrip(), state)
+        for *cells, state in table
+    )
 
 
 @models.command("rm")

@@ -76,12 +76,6 @@ class Report:
         lines += [f"| {name} | {_cell(value)} |" for name, value in self.rows()]
         return "\n".join(lines)
 
-    def text(self) -> str:
-        """Return lines for people."""
-        rows = list(self.rows())
-        width = max(len(name) for name, _ in rows)
-        return "\n".join(f"{name.ljust(width)}  {value}" for name, value in rows)
-
     def rows(self) -> Iterator[tuple[str, str]]:
         """Yield the results in reading order."""
         for name, value in self._rows():

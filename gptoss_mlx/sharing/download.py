@@ -23,7 +23,14 @@ from gptoss_mlx.sharing.releases import RELEASES, Release
 from gptoss_mlx.sharing.transfer import Progress, Wanted, transfer
 from gptoss_mlx.store import released_size
 
-__all__ = ["PATIENCE_S", "Step", "fetch_release", "find_release", "in_silence"]
+__all__ = [
+    "PATIENCE_S",
+    "Step",
+    "fetch_release",
+    "find_downloaded",
+    "find_release",
+    "in_silence",
+]
 
 Step = Callable[[str], AbstractContextManager[Progress]]
 """Called with a task's name, e.g. ``Checking``; yields a function for its progress."""
@@ -51,6 +58,19 @@ def find_release(name: str) -> Release:
             hint="Download the smaller one: gptoss-mlx download 20b",
         )
     return RELEASES[size]
+
+
+def find_downloaded(size: str) -> Path | None:
+    """Return the folder of a released model in the Hugging Face cache, if it is whole.
+
+    Args:
+        size: ``20b`` or ``120b``.
+
+    Raises:
+        DownloadError: The cache cannot be used as the environment sets it up.
+        StorageError: The disk refuses.
+    """
+    return CachedRelease(RELEASES[size], hub_cache_root()).whole()
 
 
 def fetch_release(

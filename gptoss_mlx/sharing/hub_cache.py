@@ -84,6 +84,26 @@ class CachedRelease:
                     return path
         return None
 
+    def whole(self) -> Path | None:
+        """Return a snapshot with all that a model is loaded from, in the right sizes.
+
+        It may be of another revision, as another program has downloaded it.
+
+        Raises:
+            StorageError: The disk refuses.
+        """
+        needed = [
+            (name, pin.nbytes)
+            for name, pin in self._release.files.items()
+            if name.endswith(".safetensors") or name == "config.json"
+        ]
+        with storage_errors(self.folder):
+            for folder in (self.snapshot, *sorted(self.folder.glob("snapshots/*"))):
+                files = [(folder / name, nbytes) for name, nbytes in needed]
+                if all(p.is_file() and p.stat().st_size == size for p, size in files):
+                    return folder
+        return None
+
     def partial(self, name: str) -> Path:
         """Return the path of a partial file, which is written from its beginning."""
         return self._blobs / f"{self._release.files[name].sha256}.gptoss-mlx.incomplete"

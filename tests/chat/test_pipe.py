@@ -14,12 +14,12 @@ from gptoss_mlx.tokenizer import load_tokenizer
 
 def by_pipe(model: Scripted, *lines: str) -> tuple[bool, str, str]:
     """Ask by pipe; return whether all was answered, stdout and stderr."""
-    output, notes = io.StringIO(), io.StringIO()
+    output, notes = io.StringIO(), list[str]()
     conversation = Conversation(model, load_tokenizer())
     return (
-        answer_lines(conversation, lines, output, notes),
+        answer_lines(conversation, lines, output, notes.append),
         output.getvalue(),
-        notes.getvalue(),
+        "".join(f"{note}\n" for note in notes),
     )
 
 
@@ -104,6 +104,6 @@ def test_what_an_interrupted_answer_had_said_is_printed() -> None:
     conversation = Conversation(Scripted(tokens), load_tokenizer())
     output = io.StringIO()
     with pytest.raises(KeyboardInterrupt):
-        answer_lines(conversation, ["one\n"], output, io.StringIO())
+        answer_lines(conversation, ["one\n"], output, print)
 
     assert output.getvalue() == "I will look.\n"

@@ -83,7 +83,7 @@ def test_three_ways_to_ask_give_one_answer(
         monkeypatch.setattr("gptoss_mlx.llm.load", lambda *_, **__: llm())
         printed = CliRunner().invoke(app, ["ask", "Well?"], input="").stdout
         piped = io.StringIO()
-        answer_lines(llm().conversation(), ["Well?\n"], piped, io.StringIO())
+        answer_lines(llm().conversation(), ["Well?\n"], piped, print)
 
         assert printed == (f"{text}\n" if text and not text.endswith("\n") else text)
         assert piped.getvalue() == f"{text}\n"

@@ -14,6 +14,7 @@ from hostile import ESCAPES, raw_controls
 from scripted import Scripted, call, turn, written
 
 from gptoss_mlx.chat.pipe import answer_lines
+from gptoss_mlx.cli.output import say
 from gptoss_mlx.harmony.json_form import conversation_from_json, conversation_to_json
 from gptoss_mlx.harmony.messages import Message, ToolDescription
 from gptoss_mlx.harmony.parse import parse
@@ -88,17 +89,19 @@ def check_sound(messages: list[Message]) -> None:
 
 
 @pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.slow)])
-def test_every_turn_is_answered_and_can_be_gone_on_with(count: int, note: Note) -> None:
+def test_every_turn_is_answered_and_can_be_gone_on_with(
+    count: int, note: Note, capsys: pytest.CaptureFixture[str]
+) -> None:
     """No exception, whatever is written; nothing of it reaches a terminal raw."""
     tools = [Functions([Function(ToolDescription("f", "Does it."), lambda **_: "1")])]
     for steps in strange_turns(count, count):
         scripted = Scripted(*steps, forever=True)
         llm = LLM(Path("model"), scripted, load_tokenizer())
         conversation = llm.conversation(tools=tools)
-        shown, said = io.StringIO(), io.StringIO()
-        answer_lines(conversation, ["Well?\n"], shown, said)
+        shown = io.StringIO()
+        answer_lines(conversation, ["Well?\n"], shown, say)
 
         check_sound(conversation.messages)
-        assert not raw_controls(shown.getvalue() + said.getvalue())
+        assert not raw_controls(shown.getvalue() + capsys.readouterr().err)
         assert len(scripted.prompts) < 100
     note("turns", count)

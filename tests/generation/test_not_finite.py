@@ -134,7 +134,7 @@ def test_whoever_asks_is_told(damaged: Path) -> None:
     ways: list[Callable[[], object]] = [
         lambda: llm.ask("Why?"),
         lambda: list(llm.stream([{"role": "user", "content": "Why?"}])),
-        lambda: answer_lines(llm.conversation(), ["Why?"], io.StringIO(), io.StringIO()),
+        lambda: answer_lines(llm.conversation(), ["Why?"], io.StringIO(), print),
     ]
 
     for way in ways:

@@ -21,6 +21,7 @@ from gptoss_mlx.chat.terminal import _Chat
 from gptoss_mlx.chat.turn_view import TurnView
 from gptoss_mlx.cli.app import app
 from gptoss_mlx.cli.chat import _take_tour
+from gptoss_mlx.cli.output import say
 from gptoss_mlx.conversation.conversation import Conversation
 from gptoss_mlx.conversation.turn_events import ToolCall, ToolResult
 from gptoss_mlx.device import Machine
@@ -67,9 +68,9 @@ def _(shown: Shown) -> str:
 
 @place("an answer in chat by pipe", one_line=False)
 def _(shown: Shown) -> str:
-    output, notes = Paper(shown.is_terminal), Paper(shown.is_terminal)
-    answer_lines(conversation_saying(shown.text), ["Why?"], output, notes)  # type: ignore[arg-type]
-    return output.text + notes.text
+    output = Paper(shown.is_terminal)
+    answer_lines(conversation_saying(shown.text), ["Why?"], output, say)  # type: ignore[arg-type]
+    return output.text
 
 
 @place("the tour")
