@@ -86,7 +86,7 @@ def main() -> None:
         watch_stdout()
         _leave_in_order()
         try:
-            status = app(standalone_mode=False)
+            status = app(prog_name="gptoss-mlx", standalone_mode=False)
         finally:
             # A closed pipe must be detected here, not at the interpreter's exit.
             sys.stdout.flush()
