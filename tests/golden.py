@@ -23,6 +23,7 @@ __all__ = [
     "LENGTH",
     "POSITIONS",
     "ROPE_POSITIONS",
+    "VOCAB_SIZE",
     "Case",
     "Golden",
     "prefill_logits",

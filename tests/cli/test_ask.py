@@ -6,9 +6,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
+from program import Done, run_here, run_offline
 
 SOURCE = Path(__file__).parents[2] / "examples" / "demo_dialogues.json"
 ANSWERS = {
@@ -18,37 +18,28 @@ ANSWERS = {
 }
 
 
-def ask(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    """Run the program."""
-    return subprocess.run(
-        [sys.executable, "-m", "gptoss_mlx", "ask", *arguments],
-        input=stdin,
-        capture_output=True,
-        timeout=120,
-        check=False,
-    )
-
-
-def report(*arguments: str, stdin: bytes = b"") -> dict[str, Any]:
-    """Run the program with --json, and read what it prints."""
-    done = ask("--json", *arguments, stdin=stdin)
-    value: dict[str, Any] = json.loads(done.stdout)
-    return value
+def ask(*arguments: str, stdin: bytes = b"") -> Done:
+    """Run the command."""
+    return run_here("ask", *arguments, stdin=stdin)
 
 
 def test_the_answer_alone_is_on_stdout() -> None:
-    """One line, as the model wrote it."""
-    done = ask("What is gpt-oss?")
+    """One line, as the model wrote it; no network is asked for."""
+    done = run_offline("ask", "What is gpt-oss?")
 
     assert done.returncode == 0
-    assert done.stdout.decode() == ANSWERS["What is gpt-oss?"] + "\n"
+    assert done.stdout == ANSWERS["What is gpt-oss?"] + "\n"
+    assert done.attempts == "[]"
 
 
 def test_json_has_messages_tokens_and_timings() -> None:
     """The whole conversation as harmony has it; what was counted adds up."""
-    told = report("What is gpt-oss?", "--effort", "low", "--system", "Be brief.")
+    options = ["--effort", "low", "--system", "Be brief."]
+    done = run_offline("ask", "--json", "What is gpt-oss?", *options)
+    told = json.loads(done.stdout)
     by_role = {message["role"]: message for message in told["messages"]}
 
+    assert done.attempts == "[]"
     assert told["answer"]
     assert told["reason"] == "stop"
     assert by_role["system"]["content"][0]["reasoning_effort"] == "Low"
@@ -63,17 +54,19 @@ def test_json_has_messages_tokens_and_timings() -> None:
 
 def test_stdin_is_context() -> None:
     """It goes before the question; bytes that are no UTF-8 do no harm."""
-    told = report("What is in it?", "--max-tokens", "1", stdin=b"\xef\xbb\xbfa \xff list\n")
-    (user,) = (m for m in told["messages"] if m["role"] == "user")
+    done = ask(
+        "--json", "What is in it?", "--max-tokens", "1", stdin=b"\xef\xbb\xbfa \xff list\n"
+    )
+    (user,) = (m for m in json.loads(done.stdout)["messages"] if m["role"] == "user")
 
     assert user["content"][0]["text"] == "a \ufffd list\n\nWhat is in it?"
 
 
 def test_stdin_alone_is_the_question() -> None:
     """As for chat."""
-    done = ask(stdin=b"What is gpt-oss?\n")
+    done = ask(stdin=b"Hello\n")
 
-    assert done.stdout.decode() == ANSWERS["What is gpt-oss?"] + "\n"
+    assert done.stdout == ANSWERS["Hello"] + "\n"
 
 
 def test_an_answer_that_was_cut_is_said_to_be() -> None:
@@ -82,8 +75,8 @@ def test_an_answer_that_was_cut_is_said_to_be() -> None:
 
     assert done.returncode == 0
     assert done.stdout
-    assert ANSWERS["What is gpt-oss?"].startswith(done.stdout.decode().strip())
-    assert b"cut after 25 tokens" in done.stderr
+    assert ANSWERS["What is gpt-oss?"].startswith(done.stdout.strip())
+    assert "cut after 25 tokens" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -106,9 +99,9 @@ def test_what_cannot_be_answered_is_an_error(
 ) -> None:
     """Exit 1, nothing on stdout, one error and its hint."""
     done = ask(*arguments, stdin=stdin)
-    error, said = done.stderr.decode().splitlines()[-2:]
+    error, said = done.stderr.splitlines()[-2:]
 
-    assert (done.returncode, done.stdout) == (1, b"")
+    assert (done.returncode, done.stdout) == (1, "")
     assert message in error
     assert said.startswith(f"Hint: {hint}")
 
@@ -132,6 +125,19 @@ def test_a_seed_repeats_an_answer() -> None:
     assert first != other
 
 
+# Runs the command, and says when it begins to read a prompt, which takes 10 s.
+READING = """
+import time
+from gptoss_mlx.generation.prompt_cache import PromptCache
+def prefill(*_):
+    print("reading", flush=True)
+    time.sleep(10)
+PromptCache.prefill = prefill
+from gptoss_mlx.cli.app import main
+main()
+"""
+
+
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 )
@@ -140,16 +146,14 @@ def test_a_signal_while_the_prompt_is_read_ends_it_at_once(
 ) -> None:
     """It does not wait for the chunk that is being computed."""
     with subprocess.Popen(
-        [sys.executable, "-m", "gptoss_mlx", "ask", "--model", "demo"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
+        [sys.executable, "-c", READING, "ask", "--model", "demo", "Hello"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     ) as process:
-        assert process.stdin is not None
-        process.stdin.write(b"The sea is wide. " * 8_000)
-        process.stdin.close()
-        time.sleep(4)  # It is loaded, and reads for much longer.
-        assert process.poll() is None
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"reading\n"
+        time.sleep(0.1)  # The asker waits by now.
         began = time.monotonic()
         process.send_signal(number)
         assert process.wait() == status

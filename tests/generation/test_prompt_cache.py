@@ -2,21 +2,20 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 import pytest
-from golden import Case, prefill_logits
+from golden import prefill_logits
+from small_model import HEAD_DIM, KEY_VALUE_HEADS, load_small_model
 
-from gptoss_mlx import load_model
 from gptoss_mlx.errors import CacheError
 from gptoss_mlx.generation.prompt_cache import PromptCache, common_prefix
 from gptoss_mlx.model.transformer import Model
 
 BOUND = 1e-4
-WINDOWS = [Case(0, 8), Case(0, 128)]
+WINDOWS = [8, 128]
 
 Logits = npt.NDArray[np.float32]
 
@@ -27,13 +26,15 @@ BOUNDARIES = frozenset({CHANNEL, START, END, MESSAGE})
 ANSWER = [START, ASSISTANT]
 
 
-@pytest.fixture(scope="module", params=WINDOWS, ids=str)
-def model(request: pytest.FixtureRequest, released: dict[Case, Path]) -> Model:
-    """A model of each window in float32."""
-    return load_model(released[request.param], dtype=mx.float32)
+@pytest.fixture(scope="module", params=WINDOWS)
+def model(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Model:
+    """A small model of each window."""
+    return load_small_model(tmp_path_factory.mktemp("small"), request.param)
 
 
-wide = pytest.mark.parametrize("model", [Case(0, 128)], ids=str, indirect=True)
+wide = pytest.mark.parametrize("model", [128], indirect=True)
 
 
 @pytest.fixture(autouse=True)
@@ -339,8 +340,9 @@ def test_snapshots_are_as_small_as_their_windows(model: Model) -> None:
     positions = cache._window - 1 + 8
 
     assert len(cache.snapshots) == 4
-    # 2 sliding layers, keys and values, 2 heads, head_dim 64, float32
-    assert all(p.nbytes <= 2 * 2 * 2 * positions * 64 * 4 for p in cache.snapshots)
+    # 2 sliding layers, keys and values, float32
+    most = 2 * 2 * KEY_VALUE_HEADS * positions * HEAD_DIM * 4
+    assert all(point.nbytes <= most for point in cache.snapshots)
     assert cache.nbytes > sum(point.nbytes for point in cache.snapshots)
 
 

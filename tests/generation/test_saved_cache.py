@@ -6,7 +6,8 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 import pytest
-from golden import Case, prefill_logits
+from golden import prefill_logits
+from small_model import write_small_checkpoint
 from tiny_checkpoint import read_tensors, write_safetensors
 
 from gptoss_mlx import load_model
@@ -21,17 +22,25 @@ TEXT = [*range(10, 480)]
 PROMPT = [*TEXT[:200], END, START, *TEXT[200:250], END, START]
 
 
-@pytest.fixture(scope="module", params=[Case(0, 8), Case(0, 128)], ids=str)
-def case(request: pytest.FixtureRequest) -> Case:
-    """A case of each window."""
-    found: Case = request.param
+@pytest.fixture(scope="module", params=[8, 128])
+def window(request: pytest.FixtureRequest) -> int:
+    """Each window."""
+    found: int = request.param
     return found
 
 
 @pytest.fixture(scope="module")
-def model(case: Case, released: dict[Case, Path]) -> Model:
-    """The case's model in float32."""
-    return load_model(released[case], dtype=mx.float32)
+def checkpoint(window: int, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small checkpoint of this window."""
+    folder = tmp_path_factory.mktemp("small")
+    write_small_checkpoint(folder, window)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(checkpoint: Path) -> Model:
+    """Its model in float32."""
+    return load_model(checkpoint, dtype=mx.float32)
 
 
 @pytest.fixture
@@ -93,16 +102,16 @@ def test_what_was_not_recorded_is_not_saved(
 
 
 def test_a_cache_of_another_model_is_refused(
-    case: Case, model: Model, cache: PromptCache, released: dict[Case, Path], tmp_path: Path
+    checkpoint: Path, model: Model, cache: PromptCache, tmp_path: Path
 ) -> None:
     """Also where one weight of it was tuned, and the sizes are the same."""
     save_cache(cache, model, tmp_path / "chat")
-    tensors = read_tensors(released[case] / "model.safetensors")
+    tensors = read_tensors(checkpoint / "model.safetensors")
     name = "model.layers.2.self_attn.k_proj.weight"
     tensors[name] = tensors[name] ^ np.uint16(1)
     (tmp_path / "tuned").mkdir()
     write_safetensors(tmp_path / "tuned" / "model.safetensors", tensors)
-    config = (released[case] / "config.json").read_text()
+    config = (checkpoint / "config.json").read_text()
     (tmp_path / "tuned" / "config.json").write_text(config)
     tuned = load_model(tmp_path / "tuned", dtype=mx.float32)
 
@@ -111,17 +120,17 @@ def test_a_cache_of_another_model_is_refused(
 
 
 def test_a_cache_of_another_dtype_is_refused(
-    case: Case, model: Model, cache: PromptCache, released: dict[Case, Path], tmp_path: Path
+    checkpoint: Path, model: Model, cache: PromptCache, tmp_path: Path
 ) -> None:
     """The message names both."""
     save_cache(cache, model, tmp_path / "chat")
-    other = load_model(released[case], dtype=mx.bfloat16)
+    other = load_model(checkpoint, dtype=mx.bfloat16)
 
     with pytest.raises(SavedCacheError, match=r"keys of .*bfloat16 but has .*float32"):
         load_cache(tmp_path / "chat", other)
 
 
-@pytest.mark.parametrize("case", [Case(0, 8)], ids=str, indirect=True)
+@pytest.mark.parametrize("window", [8], indirect=True)
 def test_a_damaged_file_is_refused(
     model: Model, cache: PromptCache, tmp_path: Path
 ) -> None:
@@ -150,18 +159,16 @@ def test_a_damaged_file_is_refused(
             load_cache(path, model)
 
 
-@pytest.mark.parametrize("case", [Case(0, 8)], ids=str, indirect=True)
-def test_another_file_is_refused(
-    case: Case, model: Model, released: dict[Case, Path], tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("window", [8], indirect=True)
+def test_another_file_is_refused(checkpoint: Path, model: Model, tmp_path: Path) -> None:
     """A model's weights are no prompt cache, and neither is nothing."""
     with pytest.raises(SavedCacheError, match="must be a prompt cache"):
-        load_cache(released[case] / "model.safetensors", model)
+        load_cache(checkpoint / "model.safetensors", model)
     with pytest.raises(StorageError, match="No such file"):
         load_cache(tmp_path / "missing", model)
 
 
-@pytest.mark.parametrize("case", [Case(0, 8)], ids=str, indirect=True)
+@pytest.mark.parametrize("window", [8], indirect=True)
 def test_a_cache_is_not_saved_where_it_cannot_be(
     model: Model, cache: PromptCache, tmp_path: Path
 ) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
@@ -8,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from golden import Case, prefill_logits, tokens_of
+from small_model import load_small_model
 
-from gptoss_mlx import load_model
 from gptoss_mlx.errors import CacheError
 from gptoss_mlx.model.cache_buffers import STEP_TOKENS
 from gptoss_mlx.model.full_cache import FullCache
@@ -17,36 +16,30 @@ from gptoss_mlx.model.sliding_cache import SlidingCache
 from gptoss_mlx.model.transformer import Model
 
 BOUND = 1e-4
-WINDOWS = [Case(0, 8), Case(0, 128)]
+WINDOWS = [8, 128]
+TEXT = tokens_of(Case(0, 8))
 
 Logits = npt.NDArray[np.float32]
 
 
-@pytest.fixture(scope="module", params=WINDOWS, ids=str)
-def case(request: pytest.FixtureRequest) -> Case:
-    """A case of each window."""
-    found: Case = request.param
-    return found
+@pytest.fixture(scope="module", params=WINDOWS)
+def model(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Model:
+    """A small model of each window."""
+    return load_small_model(tmp_path_factory.mktemp("small"), request.param)
 
 
 @pytest.fixture(scope="module")
-def model(case: Case, released: dict[Case, Path]) -> Model:
-    """The case's model in float32."""
-    return load_model(released[case], dtype=mx.float32)
-
-
-@pytest.fixture(scope="module")
-def whole(case: Case, model: Model) -> Logits:
+def whole(model: Model) -> Logits:
     """Logits of one pass over all 1,500 tokens, without a cache."""
-    return np.array(model(mx.array(tokens_of(case)[None]))[0])
+    return np.array(model(mx.array(TEXT[None]))[0])
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 64, 512])
-def test_chunked_prefill_equals_one_pass(
-    chunk: int, case: Case, model: Model, whole: Logits
-) -> None:
+def test_chunked_prefill_equals_one_pass(chunk: int, model: Model, whole: Logits) -> None:
     """Prefill in chunks of any size, and token by token, gives the same logits."""
-    logits = prefill_logits(model, tokens_of(case), chunk)
+    logits = prefill_logits(model, TEXT, chunk)
 
     assert np.abs(logits - whole).max() <= BOUND
 
@@ -54,11 +47,11 @@ def test_chunked_prefill_equals_one_pass(
 @pytest.mark.parametrize("n", [1, 5, 64])
 @pytest.mark.parametrize("read", [40, 500, 1_200])
 def test_trim_then_continue_equals_one_pass(
-    read: int, n: int, case: Case, model: Model, whole: Logits
+    read: int, n: int, model: Model, whole: Logits
 ) -> None:
     """Trimmed tokens leave no trace, in full and sliding layers alike."""
     n = min(n, read)
-    tokens = mx.array(tokens_of(case)[None])
+    tokens = mx.array(TEXT[None])
     cache = model.make_cache()
     for start in range(0, read - n, 100):
         model(tokens[:, start : min(start + 100, read - n)], cache)
@@ -74,9 +67,9 @@ def test_trim_then_continue_equals_one_pass(
     assert np.abs(logits - whole[read - n : read + 60]).max() <= BOUND
 
 
-def test_batches_are_read_side_by_side(case: Case, model: Model) -> None:
+def test_batches_are_read_side_by_side(model: Model) -> None:
     """Two texts in one batch have the logits that each has alone."""
-    tokens = mx.array(np.stack([tokens_of(case)[:40], tokens_of(case)[100:140]]))
+    tokens = mx.array(np.stack([TEXT[:40], TEXT[100:140]]))
     cache = model.make_cache()
     model(tokens[:, :30], cache)
 
