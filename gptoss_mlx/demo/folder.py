@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from gptoss_mlx import store
 from gptoss_mlx.checkpoint.folder import Checkpoint, open_checkpoint
+from gptoss_mlx.demo.chat_template import CHAT_TEMPLATE
 from gptoss_mlx.demo.package import DEMO_SHA256, unpack_demo
 from gptoss_mlx.errors import (
     CheckpointError,
@@ -25,7 +27,9 @@ DEMO = "demo"
 
 # The manifest has the name of convert's source, which identifies the demo's version.
 SOURCE_PREFIX = "gptoss-mlx-demo-"
-SOURCE = SOURCE_PREFIX + DEMO_SHA256[:16]
+SOURCE = (
+    SOURCE_PREFIX + hashlib.sha256((DEMO_SHA256 + CHAT_TEMPLATE).encode()).hexdigest()[:16]
+)
 
 
 def open_demo(say: Callable[[str], None]) -> Checkpoint:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from gptoss_mlx.demo.chat_template import CHAT_TEMPLATE
 from gptoss_mlx.errors import DataError, storage_errors
 
 __all__ = [
@@ -95,6 +96,7 @@ def unpack_demo(folder: Path) -> None:
         "config.json": json.dumps(config, indent=2) + "\n",
         "generation_config.json": json.dumps(GENERATION_CONFIG, indent=2) + "\n",
         "README.md": README,
+        "chat_template.jinja": CHAT_TEMPLATE,
     }
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
