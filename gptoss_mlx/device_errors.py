@@ -5,11 +5,12 @@ Source: https://github.com/ml-explore/mlx/tree/main/mlx/backend/metal
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from gptoss_mlx.errors import DeviceError
+from gptoss_mlx.errors import DeviceError, StorageError
 
 __all__ = ["device_errors"]
 
@@ -17,6 +18,10 @@ __all__ = ["device_errors"]
 _ORIGIN = re.compile(
     r"\[(metal|metal::[^]]*|gpu::[^]]*|malloc[^]]*)\]|std::bad_alloc", re.I
 )
+
+# MLX compiles for the CPU in the folder of temporary files, by the first that is set.
+_NO_TEMPORARY_FOLDER = re.compile(r"filesystem error: (in )?temp_directory_path")
+_FOLDER_VARIABLES = ("TMPDIR", "TMP", "TEMP", "TEMPDIR")
 
 # What a text has in it, what is then the rule, and what the reader can do.
 _KINDS = (
@@ -44,6 +49,7 @@ def device_errors() -> Iterator[None]:
 
     Raises:
         DeviceError: The device cannot compute. Its message has MLX's text.
+        StorageError: There is no folder for temporary files.
         RuntimeError: Any other, as it is.
     """
     try:
@@ -51,6 +57,8 @@ def device_errors() -> Iterator[None]:
     except MemoryError as error:
         raise _named(f"std::bad_alloc {error}") from error
     except RuntimeError as error:
+        if _NO_TEMPORARY_FOLDER.match(str(error)):
+            raise _no_temporary_folder() from error
         if _ORIGIN.match(str(error)) is None:
             raise
         raise _named(str(error)) from error
@@ -62,3 +70,11 @@ def _named(text: str) -> DeviceError:
         if kind.search(said):
             return DeviceError(f"{rule}: {said}.", hint=hint)
     return DeviceError(f"The device must compute but failed: {said}.")
+
+
+def _no_temporary_folder() -> StorageError:
+    name = next((name for name in _FOLDER_VARIABLES if os.environ.get(name)), "TMPDIR")
+    return StorageError(
+        f"{name} must name a folder but is {os.environ.get(name, '/tmp')!r}.",  # noqa: S108
+        hint=f"Set it to a folder: export {name}=/tmp",
+    )

@@ -5,7 +5,7 @@ import pytest
 
 from gptoss_mlx.device import this_machine
 from gptoss_mlx.device_errors import device_errors
-from gptoss_mlx.errors import DeviceError
+from gptoss_mlx.errors import DeviceError, StorageError
 
 NO_DEVICE = (
     "[metal::load_device] No Metal device available. This typically occurs in headless, "
@@ -68,6 +68,19 @@ def test_an_error_that_is_not_the_device_s_passes(error: Exception) -> None:
         raise error
 
     assert caught.value is error
+
+
+@pytest.mark.parametrize("said", ["", "in "])
+def test_a_folder_for_temporary_files_that_is_not_there(
+    said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The variable is named: MLX compiles there what runs on the CPU."""
+    monkeypatch.setenv("TMPDIR", "/no/such")
+    rule = "TMPDIR must name a folder but is '/no/such'"
+    with pytest.raises(StorageError, match=rule) as caught, device_errors():
+        raise RuntimeError(f"filesystem error: {said}temp_directory_path: No such file")
+
+    assert caught.value.hint == "Set it to a folder: export TMPDIR=/tmp"
 
 
 def test_a_machine_without_a_device(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,7 +71,11 @@ def _object(schema: Mapping[str, Any], indent: str) -> str:
     start = "" if description is None else f"{indent}// {description}\n"
     properties = schema.get("properties")
     required = schema.get("required")
-    required = required if isinstance(required, list) else []
+    required = {
+        name
+        for name in (required if isinstance(required, list) else ())
+        if isinstance(name, str)
+    }
     if isinstance(properties, Mapping):
         for name, value in properties.items():
             mark = "" if name in required else "?"

@@ -158,7 +158,7 @@ class SlidingCache:
     def _window(self, position: int, keys: mx.array, values: mx.array) -> Window:
         """Cut the window at ``position`` out of the last keys and values held."""
         last = int(keys.shape[2]) - (self.offset - position)
-        first = max(last - self._window_tokens, 0)
+        first = max(last - self.window_tokens, 0)
         return Window(
             position, copied(keys[:, :, first:last]), copied(values[:, :, first:last])
         )
@@ -174,7 +174,7 @@ class SlidingCache:
 
     def window_nbytes_for(self, tokens: int, *, token_bytes: int) -> int:
         """Count the bytes of a ``Window`` that is copied after ``tokens``, at most."""
-        return min(tokens, self._window_tokens) * token_bytes
+        return min(tokens, self.window_tokens) * token_bytes
 
     @property
     def _kept_tokens(self) -> int:
@@ -190,7 +190,8 @@ class SlidingCache:
         return min(whole_steps(held + max(STEP_TOKENS, held // GROWTH)), most)
 
     @property
-    def _window_tokens(self) -> int:
+    def window_tokens(self) -> int:
+        """The most tokens that a ``Window`` of this layer has."""
         return self.window - 1 + SPARE_TOKENS
 
     def _compact(self, buffer: mx.array | None, new: mx.array) -> tuple[mx.array, mx.array]:

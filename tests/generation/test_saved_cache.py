@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import random
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -46,6 +50,19 @@ def model(checkpoint: Path) -> Model:
 @pytest.fixture
 def cache(model: Model) -> PromptCache:
     """A prompt of 254 tokens and an answer of 300."""
+    return make_cache(model)
+
+
+@pytest.fixture(scope="module")
+def saved(model: Model, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The same, in a file."""
+    path = tmp_path_factory.mktemp("saved") / "chat"
+    save_cache(make_cache(model), model, path)
+    return path.read_bytes()
+
+
+def make_cache(model: Model) -> PromptCache:
+    """Read a prompt and write an answer."""
     cache = PromptCache(model, boundaries=frozenset({START, END}))
     cache.prefill(cache.begin(PROMPT))
     for token in TEXT[:300]:
@@ -178,3 +195,131 @@ def test_a_cache_is_not_saved_where_it_cannot_be(
     with pytest.raises(GptOssError, match="No such file"):
         save_cache(cache, model, tmp_path / "missing" / "chat")
     assert list(tmp_path.iterdir()) == []
+
+
+def forge(path: Path, arrays: dict[str, mx.array], about: object) -> None:
+    """Write a file whose sha256 is right, whatever it holds."""
+    arrays["about"] = mx.array(np.frombuffer(json.dumps(about).encode(), np.uint8))
+    arrays.pop("sha256")
+    digest = hashlib.sha256()
+    spelling = {mx.float32: "F32", mx.float16: "F16", mx.int32: "I32", mx.uint8: "U8"}
+    for name in sorted(arrays):
+        array = arrays[name]
+        line = f"{name} {spelling.get(array.dtype, '?')} {tuple(array.shape)}\n"
+        digest.update(line.encode())
+        digest.update(np.asarray(array.flatten().view(mx.uint8)).data)
+    arrays["sha256"] = mx.array(np.frombuffer(digest.digest(), np.uint8))
+    mx.save_safetensors(str(path) + ".safetensors", arrays)
+    Path(str(path) + ".safetensors").replace(path)
+
+
+# Sliding layers are 0 and 2. Positions: 554 tokens, a prompt of 254.
+FORGED: dict[str, Any] = {
+    "no tokens": lambda a, about: a.update(tokens=mx.zeros((0,), mx.int32)),
+    "fewer tokens": lambda a, about: a.update(tokens=a["tokens"][:-1]),
+    "more tokens": lambda a, about: a.update(tokens=mx.zeros((9_999,), mx.int32)),
+    "tokens in two dimensions": lambda a, about: a.update(tokens=a["tokens"][None]),
+    "tokens as floats": lambda a, about: a.update(tokens=a["tokens"].astype(mx.float32)),
+    "a token over the vocabulary": lambda a, about: a.update(tokens=a["tokens"] + 512),
+    "a token below 0": lambda a, about: a.update(tokens=a["tokens"] - 512),
+    "a layer of one key less": lambda a, about: cut(a, "layers.1", slice(0, -1)),
+    "a window of one key less": lambda a, about: cut(a, "layers.0", slice(9, None)),
+    "a window of no key": lambda a, about: cut(a, "layers.0", slice(0, 0)),
+    "a window that is longer": lambda a, about: lengthen(a, "layers.0", 600),
+    "a snapshot that is longer": lambda a, about: lengthen(a, "snapshots.0.0", 250),
+    "a snapshot of one key": lambda a, about: cut(a, "snapshots.1.0", slice(0, 1)),
+    "values that are shorter": lambda a, about: a.update(
+        {"layers.1.values": a["layers.1.values"][:, :, 1:]}
+    ),
+    "two in a batch": lambda a, about: double(a, "layers.1", 0),
+    "twice the heads": lambda a, about: double(a, "layers.1", 1),
+    "twice the columns": lambda a, about: double(a, "layers.0", 3),
+    "heads in a snapshot": lambda a, about: double(a, "snapshots.0.1", 1),
+    "three dimensions": lambda a, about: a.update(
+        {f"layers.1.{part}": a[f"layers.1.{part}"][0] for part in ("keys", "values")}
+    ),
+    "another dtype": lambda a, about: a.update(
+        {"layers.1.keys": a["layers.1.keys"].astype(mx.float16)}
+    ),
+    "another dtype in a snapshot": lambda a, about: a.update(
+        {"snapshots.0.0.keys": a["snapshots.0.0.keys"].view(mx.int32)}
+    ),
+    "a layer more": lambda a, about: a.update(
+        {f"layers.4.{part}": a[f"layers.0.{part}"] for part in ("keys", "values")}
+    ),
+    "a layer less": lambda a, about: a.pop("layers.3.keys"),
+    "an array that nobody knows": lambda a, about: a.update(x=mx.zeros((1,))),
+    "no snapshot's keys": lambda a, about: a.pop("snapshots.0.0.keys"),
+    "a list": lambda a, about: about.clear(),
+    "a turn that starts at a text": lambda a, about: about.update(turn_start="1"),
+    "a turn that starts below 0": lambda a, about: about.update(turn_start=-1),
+    "a turn that starts at True": lambda a, about: about.update(turn_start=True),
+    "a turn that starts at 10^4000": lambda a, about: about.update(turn_start=10**4_000),
+    "no turn": lambda a, about: about.pop("turn_start"),
+    "no snapshots": lambda a, about: about.pop("snapshots"),
+    "snapshots in an object": lambda a, about: about.update(snapshots={"0": [1, 2]}),
+    "a snapshot ahead": lambda a, about: about["snapshots"].__setitem__(-1, [555, 555]),
+    "a snapshot below 0": lambda a, about: about["snapshots"].__setitem__(0, [-5, -5]),
+    "a snapshot at 0": lambda a, about: about["snapshots"].__setitem__(0, [0, 0]),
+    "a snapshot backwards": lambda a, about: about["snapshots"].__setitem__(0, [9, 8]),
+    "a snapshot over 9": lambda a, about: about["snapshots"].__setitem__(-1, [100, 254]),
+    "a snapshot of one number": lambda a, about: about["snapshots"].__setitem__(0, [7]),
+    "a snapshot of a number": lambda a, about: about["snapshots"].__setitem__(0, 7),
+    "a snapshot at half": lambda a, about: about["snapshots"].__setitem__(0, [7.5, 8]),
+    "snapshots in disorder": lambda a, about: about["snapshots"].reverse(),
+    "deep": lambda a, about: about.update(turn_start=json.loads("[" * 900 + "]" * 900)),
+    "a long text": lambda a, about: about.update(more="x" * 1_000_000),
+}
+
+
+def cut(arrays: dict[str, mx.array], name: str, part: slice) -> None:
+    """Take some tokens of keys and values."""
+    for of in ("keys", "values"):
+        arrays[f"{name}.{of}"] = mx.contiguous(arrays[f"{name}.{of}"][:, :, part])
+
+
+def lengthen(arrays: dict[str, mx.array], name: str, tokens: int) -> None:
+    """Repeat keys and values until there are so many tokens."""
+    for of in ("keys", "values"):
+        held = arrays[f"{name}.{of}"]
+        times = -(-tokens // held.shape[2])
+        arrays[f"{name}.{of}"] = mx.tile(held, (1, 1, times, 1))[:, :, :tokens]
+
+
+def double(arrays: dict[str, mx.array], name: str, axis: int) -> None:
+    """Repeat keys and values along an axis."""
+    for of in ("keys", "values"):
+        arrays[f"{name}.{of}"] = mx.repeat(arrays[f"{name}.{of}"], 2, axis)
+
+
+@pytest.mark.parametrize("window", [8], indirect=True)
+@pytest.mark.parametrize("forged", FORGED)
+def test_a_file_whose_sha256_was_corrected_is_refused(
+    forged: str, model: Model, saved: bytes, tmp_path: Path
+) -> None:
+    """What does not fit the model, or itself, is named: never wrong keys, never a crash."""
+    path = tmp_path / "chat"
+    (tmp_path / "saved.safetensors").write_bytes(saved)
+    arrays = mx.load(str(tmp_path / "saved.safetensors"))
+    assert isinstance(arrays, dict)
+    about = json.loads(bytes(np.asarray(arrays["about"])))
+    forge(path, dict(arrays), about)
+    assert len(load_cache(path, model).tokens) == 554  # The forgery itself is good.
+    FORGED[forged](arrays, about)
+    forge(path, arrays, about)
+
+    with pytest.raises(SavedCacheError, match="chat: ") as caught:
+        load_cache(path, model)
+    assert "is damaged" not in str(caught.value)
+    assert caught.value.hint.startswith("Go on without the file")
+
+
+@pytest.mark.parametrize("window", [8], indirect=True)
+def test_what_is_no_regular_file_is_refused(model: Model, tmp_path: Path) -> None:
+    """A pipe would block, and a link to itself leads nowhere."""
+    os.mkfifo(tmp_path / "chat")
+    with pytest.raises(SavedCacheError, match="chat: must be a file but is none"):
+        load_cache(tmp_path / "chat", model)
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(StorageError, match="loop: Too many levels of symbolic links"):
+        load_cache(tmp_path / "loop", model)

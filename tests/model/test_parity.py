@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -24,7 +25,7 @@ LONG_BOUND = 5e-4
 # Well beyond the window of 128: what is wrong shows here, and so in 1,500 tokens.
 ABLATED = 300
 
-QUICK = CASES[:4]
+QUICK: list[Any] = CASES[:4]
 SLOW = [pytest.param(case, marks=pytest.mark.slow) for case in CASES[4:]]
 
 

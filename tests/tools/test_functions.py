@@ -143,7 +143,7 @@ def test_what_the_prompt_allows_is_let_through(content: str) -> None:
         ("", "The arguments are wrong. 'city' is a required property."),
         (
             '{"town": "Oslo"}',
-            "The arguments are wrong. Unevaluated properties are not allowed ('town' was "
+            "The arguments are wrong. Additional properties are not allowed ('town' was "
             "unexpected); known are: 'city', 'days', 'unit', 'route'. "
             "'city' is a required property.",
         ),
