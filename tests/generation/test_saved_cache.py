@@ -311,14 +311,14 @@ def test_a_file_whose_sha256_was_corrected_is_refused(
     with pytest.raises(SavedCacheError, match="chat: ") as caught:
         load_cache(path, model)
     assert "is damaged" not in str(caught.value)
-    assert caught.value.hint.startswith("Go on without the file")
+    assert caught.value.hint.startswith("Continue without the file")
 
 
 @pytest.mark.parametrize("window", [8], indirect=True)
 def test_what_is_no_regular_file_is_refused(model: Model, tmp_path: Path) -> None:
     """A pipe would block, and a link to itself leads nowhere."""
     os.mkfifo(tmp_path / "chat")
-    with pytest.raises(SavedCacheError, match="chat: must be a file but is none"):
+    with pytest.raises(SavedCacheError, match="chat: is not a file"):
         load_cache(tmp_path / "chat", model)
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(StorageError, match="loop: Too many levels of symbolic links"):

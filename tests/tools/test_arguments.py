@@ -75,7 +75,7 @@ def verdict(schema: dict[str, Any], arguments: dict[str, Any]) -> str:
         (of({"pattern": "(a+)+$"}), {"a": LETTERS}, "takes over 1 s"),
         (of({"pattern": "(a|a)*$"}), {"a": LETTERS}, "takes over 1 s"),
         (of({"pattern": "(?x) (a+) +$"}), {"a": LETTERS}, "takes over 1 s"),
-        (of({"pattern": "a*a*a*a*a*$"}), {"a": LETTERS * 20}, "takes over 1 s"),
+        (of({"pattern": "a*a*a*a*a*$"}), {"a": LETTERS * 200}, "takes over 1 s"),
         (of({"pattern": r"^(\w+\.)+com$"}), {"a": "a.b.c.com"}, "fits"),
         (of({"pattern": r"^(\w+\.)+com$"}), {"a": "a.b.c.org"}, "does not match"),
         ({"patternProperties": {"(a+)+$": {}}}, {LETTERS: 1}, "takes over 1 s"),
