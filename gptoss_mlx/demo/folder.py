@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from gptoss_mlx import store
@@ -17,6 +20,7 @@ from gptoss_mlx.errors import (
     VerifyError,
     storage_errors,
 )
+from gptoss_mlx.files import lock_file
 from gptoss_mlx.manifest import read_summary
 
 __all__ = ["DEMO", "open_demo"]
@@ -26,6 +30,10 @@ DEMO = "demo"
 # convert notes its source's name in the manifest: that tells which demo a folder is.
 SOURCE_PREFIX = "gptoss-mlx-demo-"
 SOURCE = SOURCE_PREFIX + DEMO_SHA256[:16]
+
+# What is being made, and what a process that was killed has left of it.
+SCRATCH_PREFIX = ".demo-"
+LOCK = ".demo.lock"
 
 
 def open_demo(say: Callable[[str], None]) -> Checkpoint:
@@ -42,14 +50,66 @@ def open_demo(say: Callable[[str], None]) -> Checkpoint:
     folder = store.models_folder() / DEMO
     with storage_errors(folder):
         if (checkpoint := _open_there(folder)) is not None:
+            # A store that cannot be written, or is being, has its demo model all the same.
+            with suppress(OSError):
+                _clean_up(folder.parent)
             return checkpoint
-        say("Unpacking the demo model, which takes a few seconds once.")
+    say("Unpacking the demo model, which takes a few seconds once.")
+    with storage_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        # On the same disk, so that a finished model moves into place at once.
-        with tempfile.TemporaryDirectory(prefix=".demo-", dir=folder.parent) as scratch:
-            _build(Path(scratch))
-            _move_into_place(Path(scratch), folder)
+        with _alone_in(folder.parent, wait=True):
+            _remove_leftovers(folder.parent)
+            # Another process may have made it in the meantime.
+            if (checkpoint := _open_there(folder)) is not None:
+                return checkpoint
+            # On the same disk, so that a finished model moves into place at once.
+            with tempfile.TemporaryDirectory(
+                prefix=SCRATCH_PREFIX, dir=folder.parent
+            ) as scratch:
+                _build(Path(scratch))
+                _move_into_place(Path(scratch), folder)
     return open_checkpoint(folder)
+
+
+@contextmanager
+def _alone_in(parent: Path, *, wait: bool) -> Iterator[None]:
+    """Let no other process make the demo model in ``parent``.
+
+    Raises:
+        BlockingIOError: Another one does, and we do not wait.
+    """
+    descriptor = _lock(parent / LOCK, wait=wait)
+    try:
+        yield
+    finally:
+        (parent / LOCK).unlink()
+        os.close(descriptor)
+
+
+def _lock(path: Path, *, wait: bool) -> int:
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        try:
+            lock_file(descriptor, wait=wait)
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                return descriptor
+        except FileNotFoundError:
+            pass  # The one that had it locked has removed it.
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _clean_up(parent: Path) -> None:
+    if (parent / LOCK).exists() or any(parent.glob(f"{SCRATCH_PREFIX}*")):
+        with _alone_in(parent, wait=False):
+            _remove_leftovers(parent)
+
+
+def _remove_leftovers(parent: Path) -> None:
+    for path in parent.glob(f"{SCRATCH_PREFIX}*"):
+        shutil.rmtree(path)
 
 
 def _build(scratch: Path) -> None:

@@ -8,13 +8,16 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 import pytest
+from evidence import Note
 from folders import digests
+from killed import kill_at_random
 from tiny_checkpoint import read_tensors, write_safetensors, write_split_folder
 
 from gptoss_mlx.checkpoint.folder import open_checkpoint
@@ -224,6 +227,38 @@ convert_checkpoint(Path({str(source)!r}), Path({str(tmp_path / "out")!r}),
     assert killed.returncode < 0
     assert notices == ["Continuing. Files already written: 1."]
     assert digests(tmp_path / "out") == digests(q8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["exact", "q8"])
+def test_killed_at_any_moment_then_continued(
+    source: Path, recipe: str, request: pytest.FixtureRequest, tmp_path: Path, note: Note
+) -> None:
+    """25 times each: the same call ends with the uninterrupted folder, and no other."""
+    whole = digests(request.getfixturevalue(recipe))
+    out = tmp_path / "out"
+
+    def run_again() -> bool:
+        unfinished = not out.exists()
+        with nullcontext() if unfinished else pytest.raises(DestinationExistsError):
+            convert(source, out, recipe=recipe)
+        assert digests(out) == whole
+        assert [path.name for path in tmp_path.iterdir()] == ["out"]
+        shutil.rmtree(out)
+        return unfinished
+
+    killed = kill_at_random(
+        "from pathlib import Path\n"
+        "import mlx.core as mx\n"
+        "from gptoss_mlx.convert.pipeline import convert_checkpoint",
+        f"convert_checkpoint(Path({str(source)!r}), Path({str(out)!r}), "
+        f"recipe={recipe!r}, shard_bytes={SHARD_BYTES})",
+        times=25,
+        then=run_again,
+        seed=0,
+    )
+    note("killed_conversions", killed)
+    assert killed == 25
 
 
 def test_what_is_unfinished_is_no_model(source: Path, tmp_path: Path) -> None:
