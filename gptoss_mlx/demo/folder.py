@@ -36,18 +36,22 @@ SCRATCH_PREFIX = ".demo-"
 LOCK = ".demo.lock"
 
 
-def open_demo(say: Callable[[str], None]) -> Checkpoint:
+def open_demo(say: Callable[[str], None], parent: Path | None = None) -> Checkpoint:
     """Open the demo model; unpack and convert it first if it is not there.
 
     A demo that an older version of the package made, or that was damaged since, is
     replaced. A folder of that name which the package did not make is left alone.
+
+    Args:
+        say: Called with a line before it is made.
+        parent: The folder that it is in, or will be. None: the store's.
 
     Raises:
         DataError: The demo model in the package was changed.
         CheckpointError: The folder is not the package's, and cannot be used.
         StorageError: The disk refused.
     """
-    folder = store.models_folder() / DEMO
+    folder = (parent or store.models_folder()) / DEMO
     with storage_errors(folder):
         if (checkpoint := _open_there(folder)) is not None:
             # A store that cannot be written, or is being, has its demo model all the same.
@@ -55,7 +59,7 @@ def open_demo(say: Callable[[str], None]) -> Checkpoint:
                 _clean_up(folder.parent)
             return checkpoint
     say("Unpacking the demo model, which takes a few seconds once.")
-    with storage_errors(folder):
+    with store.home_errors(), storage_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _alone_in(folder.parent, wait=True):
             _remove_leftovers(folder.parent)
