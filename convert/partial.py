@@ -6,8 +6,6 @@ files, which the next run does not write again.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import os
 import shutil
@@ -24,24 +22,16 @@ from gptoss_mlx.errors import (
     WrongFileError,
     storage_errors,
 )
-from gptoss_mlx.files import MAX_JSON_BYTES, parse_json, read_file
+from gptoss_mlx.files import MAX_JSON_BYTES, has_file, lock_file, parse_json, read_file
+from gptoss_mlx.manifest import MANIFEST
 
 from .writer import WrittenFile, sync_folder, write_file
 
-__all__ = ["Journal", "claim_partial", "finish_partial", "partial_of"]
+__all__ = ["Journal", "claim_partial", "clear_finished", "finish_partial", "partial_of"]
 
 LOCK = ".lock"
 JOURNAL = ".journal.json"
 DRAFT = ".journal.new"
-
-# The errors of network disks without locks.
-_NO_LOCKS = (
-    errno.ENOTSUP,
-    errno.EOPNOTSUPP,
-    errno.ENOLCK,
-    errno.ENOSYS,
-    errno.EINVAL,
-)
 
 
 def partial_of(destination: Path) -> Path:
@@ -100,6 +90,32 @@ def finish_partial(partial: Path, destination: Path) -> None:
         sync_folder(destination.parent)
 
 
+def clear_finished(destination: Path) -> None:
+    """Remove what a run has left in ``destination`` that was killed after its rename.
+
+    Nothing is removed from a folder that no conversion has written.
+
+    Raises:
+        StorageError: The disk refuses.
+    """
+    lock = destination / LOCK
+    with storage_errors(destination):
+        # Path.is_dir raises at a circle of links.
+        if not os.path.isdir(destination) or not has_file(lock):  # noqa: PTH112
+            return
+        if lock.stat().st_size or not has_file(destination / MANIFEST):
+            return
+        descriptor = os.open(lock, os.O_RDWR | os.O_NOFOLLOW)
+        try:
+            lock_file(descriptor, wait=False)
+            (destination / JOURNAL).unlink(missing_ok=True)
+            lock.unlink(missing_ok=True)
+        except BlockingIOError:
+            pass  # That run is about to do it.
+        finally:
+            os.close(descriptor)
+
+
 def _lock(partial: Path) -> int:
     while True:
         partial.mkdir(parents=True, exist_ok=True)
@@ -110,7 +126,7 @@ def _lock(partial: Path) -> int:
         except FileNotFoundError:  # another process has just finished and renamed it
             continue
         try:
-            _flock(descriptor)
+            lock_file(descriptor, wait=False)
             if os.path.samestat(os.fstat(descriptor), (partial / LOCK).stat()):
                 return descriptor
         except BlockingIOError as error:
@@ -125,14 +141,6 @@ def _lock(partial: Path) -> int:
             os.close(descriptor)
             raise
         os.close(descriptor)
-
-
-def _flock(descriptor: int) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise
 
 
 class Journal:

@@ -31,7 +31,7 @@ from gptoss_mlx.manifest import MANIFEST, FileEntry, Manifest, Provenance, Tenso
 from gptoss_mlx.store import folder_for, model_size, models_folder
 
 from .companions import COPIED, companion_files
-from .partial import Journal, claim_partial, finish_partial
+from .partial import Journal, claim_partial, clear_finished, finish_partial
 from .plan import (
     SHARD_BYTES,
     OutputTensor,
@@ -288,6 +288,7 @@ def _check_destination(source: Path, destination: Path) -> None:
                 hint="Choose another destination.",
             )
         if os.path.lexists(destination) or os.path.lexists(place):
+            clear_finished(destination)
             raise DestinationExistsError(
                 f"The destination must not exist, but {destination} does.",
                 hint=f"Choose another destination, or remove it first: {destination}",

@@ -22,6 +22,7 @@ __all__ = [
     "MAX_JSON_BYTES",
     "FileIdentity",
     "has_file",
+    "lock_file",
     "open_file",
     "parse_json",
     "read_file",
@@ -36,6 +37,15 @@ MAX_JSON_BYTES = 8 << 20
 # A clone without Git LFS has small text files instead, with this beginning.
 LFS_POINTER = b"version https://git-lfs"
 LFS_HINT = "Fetch the file itself: git lfs pull"
+
+# The errors of network disks without locks.
+_NO_LOCKS = (
+    errno.ENOTSUP,
+    errno.EOPNOTSUPP,
+    errno.ENOLCK,
+    errno.ENOSYS,
+    errno.EINVAL,
+)
 
 # The errors of disks that do not support F_FULLFSYNC, for instance on the network.
 _NO_FULL_SYNC = (
@@ -172,6 +182,24 @@ def parse_json(content: str | bytes) -> Any:
 
 def _fetch(path: Path) -> str:
     return f"Download {path.name} again from the checkpoint's source."
+
+
+def lock_file(descriptor: int, *, wait: bool) -> None:
+    """Lock an open file until it is closed. On a disk without locks, nothing is done.
+
+    Args:
+        descriptor: The file's.
+        wait: Whether to wait for another process that has it locked.
+
+    Raises:
+        BlockingIOError: Another process has it locked.
+        OSError: The disk refuses.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
 
 
 def sync_file(descriptor: int) -> None:

@@ -6,6 +6,8 @@ import difflib
 import os
 import secrets
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from gptoss_mlx.errors import (
     GptOssError,
     ModelNotFoundError,
     NoCheckpointError,
+    NoSpaceError,
     StorageError,
     storage_errors,
 )
@@ -26,6 +29,7 @@ __all__ = [
     "find_stored",
     "folder_for",
     "home",
+    "home_errors",
     "is_model",
     "model_size",
     "models",
@@ -83,6 +87,22 @@ def home() -> Path:
                 hint="Set GPTOSS_MLX_HOME to a folder.",
             )
     return path
+
+
+@contextmanager
+def home_errors() -> Iterator[None]:
+    """Name the variable that moves the home, where it cannot be written.
+
+    Raises:
+        StorageError: As it is, with another hint unless the disk is full.
+    """
+    try:
+        yield
+    except NoSpaceError:
+        raise
+    except StorageError as error:
+        error.hint = "Name a folder that can be written: export GPTOSS_MLX_HOME=FOLDER"
+        raise
 
 
 def models_folder() -> Path:

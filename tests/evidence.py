@@ -32,9 +32,18 @@ EVIDENCE = {
     "streams": Line(sum, "{:,} random token streams read without an exception"),
     "turns": Line(sum, "{:,} turns of strange harmony answered, rendered and read back"),
     "markdown": Line(sum, "{:,} Markdown texts seen whole, in any pieces"),
-    "mutations": Line(sum, "{:,} damaged checkpoints opened or refused by name"),
+    "mutations": Line(sum, "{:,} damaged files read rightly or refused by name"),
+    "killed_conversions": Line(
+        sum, "{:.0f} conversions killed (kill -9), run again: byte-identical, nothing left"
+    ),
+    "killed_demos": Line(
+        sum, "{:.0f} unpackings of the demo killed (kill -9), run again: nothing left"
+    ),
     "layer": Line(max, "layer of the real shape: {:.1e} from NumPy's, at most 1e-04"),
     "layer_bf16": Line(max, "the same in bf16: {:.1e}, at most 2e-02"),
+    "finite_check": Line(
+        max, "the check for finite logits: {:.4f} % of a step of 20b, at most 0.5 %"
+    ),
     "ended": Line(max, "a download of 1 GB, stopped 20 times: ended in {:.2f} s at most"),
     "written_twice": Line(max, "the same: {:.2f} % of the bytes written twice"),
     "demo_logits": Line(max, "demo model: logits {:.1e} from OpenAI's, at most 1e-03"),

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import mlx.core as mx
 
+from gptoss_mlx.checkpoint.folder import Checkpoint
 from gptoss_mlx.conversation.usage import Usage
 from gptoss_mlx.demo.folder import open_demo
 from gptoss_mlx.demo.questions import TOUR
 from gptoss_mlx.device import compute_dtype, device_kind
+from gptoss_mlx.device_errors import device_errors
 from gptoss_mlx.doctor.inspection import inspect_machine
 from gptoss_mlx.doctor.layer import Case, LayerCheck, check_layer, expect
 from gptoss_mlx.doctor.prefill import check_prefill
@@ -17,6 +23,7 @@ from gptoss_mlx.doctor.report import Report, TourAnswer
 from gptoss_mlx.doctor.rotation import POSITIONS, check_rotation
 from gptoss_mlx.doctor.selftest import check_logits, read_golden
 from gptoss_mlx.doctor.speed import measure_speed
+from gptoss_mlx.errors import StorageError
 from gptoss_mlx.llm import load
 from gptoss_mlx.model.loading import load_model
 from gptoss_mlx.model_choice import open_model
@@ -37,6 +44,8 @@ def examine(
 ) -> Report:
     """Describe the machine, and test the program on its device.
 
+    Where the store cannot be written, the demo model is made in a temporary folder.
+
     Args:
         say: Called with a line about anything that takes over a second.
         stage: Called with the name of the next check.
@@ -46,7 +55,31 @@ def examine(
         GptOssError: The demo model or ``model`` cannot be opened or loaded.
     """
     named = None if model is None else open_model(model, say)
-    checkpoint = open_demo(say)
+    with device_errors(), _demo(say) as (checkpoint, problem):
+        report = _examine(checkpoint, named, stage)
+    if problem is not None:
+        report = replace(report, inspection=replace(report.inspection, problem=problem))
+    return report
+
+
+@contextmanager
+def _demo(say: Callable[[str], None]) -> Iterator[tuple[Checkpoint, str | None]]:
+    """Open the demo model; say why it is not in the store, if it cannot be."""
+    try:
+        checkpoint, problem = open_demo(say), None
+    except StorageError as error:
+        checkpoint, problem = None, str(error)
+    if checkpoint is not None:
+        yield checkpoint, None
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield open_demo(say, Path(folder)), problem
+
+
+def _examine(
+    checkpoint: Checkpoint, named: Checkpoint | None, stage: Callable[[str], None]
+) -> Report:
+    """Test the program on the demo model, and measure the speed of another."""
     mx.reset_peak_memory()
     # float32 shows that results are correct; the device's own dtype shows that it works.
     dtypes = list(dict.fromkeys((mx.float32, compute_dtype())))

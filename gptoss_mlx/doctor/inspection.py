@@ -15,7 +15,7 @@ import mlx.core as mx
 from gptoss_mlx import __version__, store
 from gptoss_mlx.device import Machine, this_machine
 from gptoss_mlx.doctor.mac import Mac, advice, read_mac
-from gptoss_mlx.errors import storage_errors
+from gptoss_mlx.errors import StorageError, storage_errors
 
 __all__ = ["PACKAGES", "Buffers", "Inspection", "inspect_machine", "wheel_tag"]
 
@@ -58,6 +58,7 @@ class Inspection:
         mac: The state of macOS; None on another system.
         advice: Settings that the user should know or change.
         models: Names and states of the stored models.
+        problem: Why models cannot be stored there; None if they can.
     """
 
     version: str
@@ -73,15 +74,12 @@ class Inspection:
     mac: Mac | None
     advice: tuple[str, ...]
     models: dict[str, str]
+    problem: str | None = None
 
 
 def inspect_machine() -> Inspection:
-    """Collect the facts. Nothing is loaded, and the network is not used.
-
-    Raises:
-        StorageError: The store cannot be read.
-    """
-    home = store.home()
+    """Collect the facts. Nothing is loaded, and the network is not used."""
+    home, free_bytes, models, problem = _look_at_store()
     machine, mac = this_machine(), read_mac()
     tags = {name: wheel_tag(_wheel_file(name)) for name in WHEELS}
     wheels = {name: tag for name, tag in tags.items() if tag}
@@ -90,8 +88,8 @@ def inspect_machine() -> Inspection:
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=platform.python_version(),
         machine=machine,
-        home=str(home),
-        free_bytes=_free_bytes(home),
+        home=home,
+        free_bytes=free_bytes,
         versions={name: _version(name) for name in PACKAGES},
         wheels=wheels,
         environment={
@@ -102,8 +100,19 @@ def inspect_machine() -> Inspection:
         buffers=_buffers(),
         mac=mac,
         advice=advice(machine, wheels, mac),
-        models={model.name: _state(model) for model in store.models()},
+        models=models,
+        problem=problem,
     )
+
+
+def _look_at_store() -> tuple[str, int, dict[str, str], str | None]:
+    """Return where it is, the free bytes there, its models, and what is wrong with it."""
+    try:
+        home = store.home()
+        models = {model.name: _state(model) for model in store.models()}
+        return str(home), _free_bytes(home), models, None
+    except StorageError as error:
+        return os.environ.get("GPTOSS_MLX_HOME") or "~", 0, {}, str(error)
 
 
 def wheel_tag(text: str) -> str | None:

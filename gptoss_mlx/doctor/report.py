@@ -64,7 +64,7 @@ class Report:
             *self.layer,
             *self.tour,
         )
-        return all(check.passed for check in checks)
+        return self.inspection.problem is None and all(check.passed for check in checks)
 
     def json(self) -> dict[str, Any]:
         """Return all results, for a program."""
@@ -126,6 +126,8 @@ def _machine_rows(found: Inspection) -> Iterator[tuple[str, str]]:
     )
     states = [f"{name} ({state})" for name, state in found.models.items()]
     yield "models", ", ".join(states) or "none yet"
+    if found.problem is not None:
+        yield "store", f"{_mark(False)}: {found.problem} Set GPTOSS_MLX_HOME to a folder."
     yield "wheels", ", ".join(f"{name} {tag}" for name, tag in found.wheels.items())
     buffers = found.buffers
     yield (

@@ -6,17 +6,25 @@ import io
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import mlx.core as mx
 import pytest
+from evidence import Note
 from folders import digests
+from killed import kill_at_random
 from small_conversion import SHARD_BYTES, convert, mlx_lm_logits, stop_in_file
 from tiny_checkpoint import read_tensors, write_safetensors
 
 from gptoss_mlx.checkpoint.folder import open_checkpoint
 from gptoss_mlx.convert.pipeline import convert_checkpoint
-from gptoss_mlx.errors import NoCheckpointError, NoSpaceError, UnfinishedError
+from gptoss_mlx.errors import (
+    DestinationExistsError,
+    NoCheckpointError,
+    NoSpaceError,
+    UnfinishedError,
+)
 
 
 @pytest.mark.parametrize("recipe", ["exact", "q8"])
@@ -163,3 +171,35 @@ def test_a_disk_that_fills_up_on_the_way(
 
     assert notices == ["Continuing. Files already written: 1."]
     assert digests(tmp_path / "out") == digests(q8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["exact", "q8"])
+def test_killed_at_any_moment_then_continued(
+    source: Path, recipe: str, request: pytest.FixtureRequest, tmp_path: Path, note: Note
+) -> None:
+    """25 times each: the same call ends with the uninterrupted folder, and no other."""
+    whole = digests(request.getfixturevalue(recipe))
+    out = tmp_path / "out"
+
+    def run_again() -> bool:
+        unfinished = not out.exists()
+        with nullcontext() if unfinished else pytest.raises(DestinationExistsError):
+            convert(source, out, recipe=recipe)
+        assert digests(out) == whole
+        assert [path.name for path in tmp_path.iterdir()] == ["out"]
+        shutil.rmtree(out)
+        return unfinished
+
+    killed = kill_at_random(
+        "from pathlib import Path\n"
+        "import mlx.core as mx\n"
+        "from gptoss_mlx.convert.pipeline import convert_checkpoint",
+        f"convert_checkpoint(Path({str(source)!r}), Path({str(out)!r}), "
+        f"recipe={recipe!r}, shard_bytes={SHARD_BYTES})",
+        times=25,
+        then=run_again,
+        seed=0,
+    )
+    note("killed_conversions", killed)
+    assert killed == 25

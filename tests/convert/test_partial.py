@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 from collections.abc import Callable
@@ -8,7 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from gptoss_mlx.convert.partial import Journal, claim_partial, finish_partial, partial_of
+from gptoss_mlx.convert.partial import (
+    Journal,
+    claim_partial,
+    clear_finished,
+    finish_partial,
+    partial_of,
+)
 from gptoss_mlx.convert.writer import write_file
 from gptoss_mlx.errors import ConvertError, DestinationExistsError, StorageError
 
@@ -221,3 +228,22 @@ def test_a_journal_that_was_only_drafted_is_taken_over(tmp_path: Path) -> None:
 
     with claim_partial(tmp_path / "out") as claimed:
         assert claimed == partial
+
+
+def test_one_that_was_killed_after_its_rename(tmp_path: Path) -> None:
+    """What it has left in the folder goes; a lock of somebody else's stays."""
+    ours, other = tmp_path / "ours", tmp_path / "other"
+    for folder in (ours, other):
+        folder.mkdir()
+        (folder / ".lock").touch()
+        (folder / ".journal.json").write_text("{}")
+    (ours / "manifest.json").write_text("{}")
+    with (ours / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        clear_finished(ours)
+        assert len(list(ours.iterdir())) == 3
+    clear_finished(ours)
+    clear_finished(other)
+
+    assert [path.name for path in ours.iterdir()] == ["manifest.json"]
+    assert len(list(other.iterdir())) == 2

@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import fcntl
 import json
+import shutil
+import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from evidence import Note
+from killed import kill_at_random
 from tiny_checkpoint import write_tiny_checkpoint
 
 from gptoss_mlx.convert.verify import verify_checkpoint
@@ -160,6 +166,71 @@ def test_nothing_is_left_of_a_demo_that_cannot_be_made(
         open_demo(print)
 
     assert list((home / "models").iterdir()) == []
+
+
+def test_what_a_killed_process_left_is_removed(home: Path, built: list[Path]) -> None:
+    """Also where the demo is there already; a process that still runs keeps its own."""
+    models = home / "models"
+    (models / ".demo-0123" / "demo").mkdir(parents=True)
+    (models / ".demo.lock").touch()
+    open_demo(print)
+    assert [path.name for path in models.iterdir()] == ["demo"]
+
+    (models / ".demo-4567").mkdir()
+    with (models / ".demo.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        open_demo(print)
+        assert (models / ".demo-4567").exists()
+    open_demo(print)
+    assert [path.name for path in models.iterdir()] == ["demo"]
+    assert len(built) == 1
+
+
+def test_two_processes_make_it_once(
+    home: Path, built: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second waits for the first, and takes what that has made."""
+    build = demo._build
+
+    def slowly(scratch: Path) -> None:
+        time.sleep(0.3)
+        build(scratch)
+
+    monkeypatch.setattr(demo, "_build", slowly)
+    threads = [threading.Thread(target=open_demo, args=(print,)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(built) == 1
+    assert [path.name for path in (home / "models").iterdir()] == ["demo"]
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_then_run_again(home: Path, note: Note) -> None:
+    """20 times: the demo is whole, and nothing else is there."""
+    models = home / "models"
+
+    def run_again() -> bool:
+        unfinished = not (models / "demo").exists()
+        folder = open_demo(lambda text: None).folder
+        assert verify_checkpoint(folder).tensors > 0
+        assert [path.name for path in models.iterdir()] == ["demo"]
+        shutil.rmtree(models)
+        return unfinished
+
+    killed = kill_at_random(
+        "import mlx.core as mx\n"
+        "import gptoss_mlx.convert.pipeline\n"
+        "from gptoss_mlx.demo.folder import open_demo",
+        "open_demo(lambda text: None)",
+        times=20,
+        then=run_again,
+        seed=0,
+    )
+    note("killed_demos", killed)
+    assert killed == 20
 
 
 def test_other_names_are_the_store_s(home: Path) -> None:

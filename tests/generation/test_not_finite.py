@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,9 +16,13 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import pytest
+from evidence import Note
+from side_by_side import our_model
 from tiny_checkpoint import read_tensors, write_safetensors, write_tiny_checkpoint
 
 from gptoss_mlx.chat.pipe import answer_lines
+from gptoss_mlx.config import RELEASED
+from gptoss_mlx.device import compute_dtype
 from gptoss_mlx.errors import NotFiniteError
 from gptoss_mlx.generation.engine import generate
 from gptoss_mlx.generation.prompt_cache import PromptCache
@@ -158,3 +165,44 @@ def test_the_command_ends_with_1(damaged: Path, command: list[str]) -> None:
     assert (done.returncode, done.stdout.strip()) == (1, "")
     assert "Error: The model's logits must be finite but reach nan." in done.stderr
     assert "Hint: Download or convert the model again" in done.stderr
+
+
+@pytest.mark.slow
+def test_the_check_costs_little_of_a_step(note: Note) -> None:
+    """Of gpt-oss-20b's width, against its 24 layers; the head would make it less."""
+    released = RELEASED["20b"]
+    config = replace(
+        released,
+        num_hidden_layers=2,
+        layer_types=released.layer_types[:2],
+        num_local_experts=8,
+        vocab_size=32,
+    )
+    model = our_model(config)
+    mx.eval(model.parameters())
+    logits = mx.random.normal((1, released.vocab_size)).astype(compute_dtype())
+    mx.eval(logits)
+    cache = model.make_cache()
+    mx.eval(model.model(mx.zeros((1, 8), mx.int32), cache, last_only=True))
+
+    def step() -> None:
+        mx.eval(model.model(mx.array([[1]]), cache))
+
+    def draw(*more: mx.array) -> None:
+        mx.eval(logits.argmax(), *more)
+
+    def seconds(work: Callable[[], None]) -> float:
+        begun = time.perf_counter()
+        work()
+        return time.perf_counter() - begun
+
+    step()
+    layers = released.num_hidden_layers / config.num_hidden_layers
+    ratios = []
+    for _ in range(15):
+        without, with_check = seconds(draw), seconds(lambda: draw(logits.max()))
+        ratios.append((with_check - without) / (layers * seconds(step)))
+    share = statistics.median(ratios)
+
+    note("finite_check", 100 * share)
+    assert share <= 0.005
