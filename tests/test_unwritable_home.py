@@ -87,7 +87,7 @@ def test_doctor_tests_the_program_elsewhere(
     assert not places[0].exists()
     assert rows["store"].startswith("WRONG: ")
     assert rows["store"].endswith(" Set GPTOSS_MLX_HOME to a folder.")
-    assert rows["verdict"] == "something is wrong"
+    assert rows["verdict"] == "failed"
 
 
 def test_a_home_that_is_a_file_is_in_the_report(
@@ -98,7 +98,7 @@ def test_a_home_that_is_a_file_is_in_the_report(
     monkeypatch.setenv("GPTOSS_MLX_HOME", str(tmp_path / "file"))
     found = inspect_machine()
 
-    assert found.problem == f"{tmp_path / 'file'} must be a folder but is none."
+    assert found.problem == f"{tmp_path / 'file'} is not a folder."
     assert found.home == str(tmp_path / "file")
     assert found.models == {}
 
