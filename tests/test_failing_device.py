@@ -38,11 +38,9 @@ stages = pytest.mark.parametrize("stage", STAGES)
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> LLM:
+def demo() -> LLM:
     """The demo model."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GPTOSS_MLX_HOME", str(tmp_path_factory.getbasetemp() / "home"))
-        return load("demo")
+    return load("demo")
 
 
 class Right(NamedTuple):

@@ -32,7 +32,7 @@ def test_commands_work_without_a_network(arguments: list[str], stdin: str) -> No
 # Less of what the tests of each check compute too.
 FEWER_CASES = """
 from gptoss_mlx.doctor import examine, prefill
-examine.CPU_CASES = examine.CPU_CASES[:1]
+examine.CPU_CASES, examine.TOUR = examine.CPU_CASES[:1], examine.TOUR[:1]
 prefill.TEXT, prefill.PIECES = 150, {"chunks": [100, 50], "steps": [140, *[1] * 10]}
 """
 

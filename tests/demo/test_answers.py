@@ -27,12 +27,9 @@ UNKNOWN = DIALOGUES["out_of_scope"]["answer"]
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> LLM:
+def demo() -> LLM:
     """The demo model, unpacked, converted and loaded."""
-    with pytest.MonkeyPatch.context() as patch:
-        home = tmp_path_factory.getbasetemp() / "home"
-        patch.setenv("GPTOSS_MLX_HOME", str(home))
-        return load("demo")
+    return load("demo")
 
 
 def answers(demo: LLM, *questions: str, date: datetime.date | None = None) -> list[str]:
