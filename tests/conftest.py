@@ -64,13 +64,17 @@ def note(record_property: Note) -> Note:
     return add
 
 
-@pytest.fixture(autouse=True)
-def own_home(tmp_path_factory: pytest.TempPathFactory) -> object:
-    """Keep every test out of the user's own ~/.gptoss-mlx."""
+@pytest.fixture(scope="session", autouse=True)
+def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep every test out of the user's own ~/.gptoss-mlx.
+
+    Processes that test side by side share one, so that the demo is unpacked once.
+    """
+    base = tmp_path_factory.getbasetemp()
+    root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     with pytest.MonkeyPatch.context() as patch:
-        home = tmp_path_factory.getbasetemp() / "home"
-        patch.setenv("GPTOSS_MLX_HOME", str(home))
-        yield home
+        patch.setenv("GPTOSS_MLX_HOME", str(root / "home"))
+        yield
 
 
 @pytest.fixture

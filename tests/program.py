@@ -25,7 +25,8 @@ def hook(event, arguments):
         tried.append(f"{event} {arguments[1:]}")
 
 sys.addaudithook(hook)
-sys.argv = ["gptoss-mlx", *sys.argv[1:]]
+exec(sys.argv[1])
+sys.argv = ["gptoss-mlx", *sys.argv[2:]]
 from gptoss_mlx.cli.app import main
 try:
     main()
@@ -70,10 +71,14 @@ def run_here(*arguments: str, stdin: bytes = b"") -> Done:
     return Done(status, written.getvalue().decode(), told.getvalue().decode())
 
 
-def run_offline(*arguments: str, stdin: str = "") -> Done:
-    """Run a command in a process where there is no network, if the system allows that."""
+def run_offline(*arguments: str, stdin: str = "", before: str = "") -> Done:
+    """Run a command in a process where there is no network, if the system allows that.
+
+    Args:
+        before: Python code that is run first.
+    """
     done = subprocess.run(
-        [*_apart(), sys.executable, "-c", PROGRAM, *arguments],
+        [*_apart(), sys.executable, "-c", PROGRAM, before, *arguments],
         input=stdin,
         capture_output=True,
         text=True,

@@ -6,7 +6,6 @@ from dataclasses import asdict
 from typing import Any
 
 import mlx.nn as nn
-from mlx_lm.models import gpt_oss
 
 from gptoss_mlx.config import MXFP4_BITS, MXFP4_GROUP_SIZE, ModelConfig
 from gptoss_mlx.model.transformer import Model
@@ -23,6 +22,9 @@ def our_model(config: ModelConfig) -> Any:
 
 def mlx_lm_model(config: ModelConfig) -> Any:
     """Make mlx-lm's, with 8-bit attention and MXFP4 experts. Nothing is evaluated."""
+    # Imported here, as it takes seconds.
+    from mlx_lm.models import gpt_oss
+
     model = gpt_oss.Model(
         gpt_oss.ModelArgs(
             model_type="gpt_oss",

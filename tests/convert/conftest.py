@@ -11,6 +11,7 @@ from small_conversion import SHARD_BYTES
 from tiny_checkpoint import write_tiny_checkpoint
 
 from gptoss_mlx.convert.pipeline import convert_checkpoint
+from gptoss_mlx.convert.tokenizer_files import tokenizer_json
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +36,13 @@ def q8(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("converted") / "tiny-q8"
     convert_checkpoint(source, folder, recipe="q8", shard_bytes=SHARD_BYTES)
     return folder
+
+
+@pytest.fixture(scope="session")
+def released_tokenizer() -> bytes:
+    """What is written as tokenizer.json, which takes a second to make."""
+    content: bytes = tokenizer_json()
+    return content
 
 
 @pytest.fixture

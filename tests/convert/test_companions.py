@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tiny_checkpoint import write_tiny_checkpoint
 
+from gptoss_mlx.convert import companions
 from gptoss_mlx.convert.companions import COPIED
 from gptoss_mlx.convert.pipeline import convert_checkpoint
 from gptoss_mlx.convert.tokenizer_files import TOKENIZER_JSON_SHA256
@@ -115,9 +116,14 @@ def write_with_the_vocabulary(folder: Path) -> None:
 
 @pytest.mark.parametrize("layout", [".", "original"])
 def test_a_source_without_a_tokenizer_gets_the_released_one(
-    tmp_path: Path, layout: str
+    tmp_path: Path,
+    layout: str,
+    released_tokenizer: bytes,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Byte for byte, and the two small files beside it; the card claims no more."""
+    if layout == "original":
+        monkeypatch.setattr(companions, "tokenizer_json", lambda: released_tokenizer)
     write_with_the_vocabulary(tmp_path / "released")
     heard: list[str] = []
     out = tmp_path / "out"
@@ -133,8 +139,11 @@ def test_a_source_without_a_tokenizer_gets_the_released_one(
     assert heard == []
 
 
-def test_small_tokenizer_files_of_the_source_are_kept(tmp_path: Path) -> None:
+def test_small_tokenizer_files_of_the_source_are_kept(
+    tmp_path: Path, released_tokenizer: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Only missing files are made."""
+    monkeypatch.setattr(companions, "tokenizer_json", lambda: released_tokenizer)
     write_with_the_vocabulary(tmp_path / "released")
     (tmp_path / "released" / "tokenizer_config.json").write_text("mine")
     convert_checkpoint(tmp_path / "released", tmp_path / "out", recipe="exact")

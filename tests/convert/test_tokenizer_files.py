@@ -6,14 +6,12 @@ import random
 import unicodedata
 from collections.abc import Iterator
 
-import pytest
 from tokenizers import Tokenizer
 
 from gptoss_mlx.convert.tokenizer_files import (
     TOKENIZER_JSON_SHA256,
     special_tokens_map,
     tokenizer_config,
-    tokenizer_json,
 )
 from gptoss_mlx.tokenizer import SPECIAL_TOKENS, StreamDecoder, load_tokenizer
 
@@ -66,17 +64,10 @@ def varied_strings(count: int) -> Iterator[str]:
             yield "".join(chance.choices(pieces, k=length))
 
 
-@pytest.fixture(scope="module")
-def made() -> bytes:
-    """What is written as tokenizer.json."""
-    content: bytes = tokenizer_json()
-    return content
-
-
-def test_tokenizer_json_is_the_released_one(made: bytes) -> None:
+def test_tokenizer_json_is_the_released_one(released_tokenizer: bytes) -> None:
     """Byte for byte."""
-    assert len(made) == 27_868_174
-    assert hashlib.sha256(made).hexdigest() == TOKENIZER_JSON_SHA256
+    assert len(released_tokenizer) == 27_868_174
+    assert hashlib.sha256(released_tokenizer).hexdigest() == TOKENIZER_JSON_SHA256
 
 
 def test_the_small_files_are_the_released_ones() -> None:
@@ -93,9 +84,11 @@ def test_special_tokens_stop_where_the_release_does() -> None:
     assert all(SPECIAL_TOKENS[value["content"]] == int(i) for i, value in config.items())
 
 
-def test_our_tokenizer_gives_the_tokens_of_the_tokenizers_library(made: bytes) -> None:
+def test_our_tokenizer_gives_the_tokens_of_the_tokenizers_library(
+    released_tokenizer: bytes,
+) -> None:
     """On 5,000 varied strings. Text that spells a special token is text in both."""
-    theirs = Tokenizer.from_buffer(made)
+    theirs = Tokenizer.from_buffer(released_tokenizer)
     theirs.encode_special_tokens = True
     ours = load_tokenizer()
 
