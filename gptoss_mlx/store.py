@@ -27,6 +27,7 @@ __all__ = [
     "folder_for",
     "home",
     "is_model",
+    "is_released_or_demo",
     "model_size",
     "models",
     "models_folder",
@@ -182,9 +183,14 @@ def resolve(name_or_path: str | os.PathLike[str]) -> Path:
     )
 
 
+def is_released_or_demo(name: str) -> bool:
+    """Return whether this is a name that stands for a model on every machine."""
+    return released_size(name) is not None or name == "demo"
+
+
 def is_model(name_or_path: str) -> bool:
     """Return whether this names a model: one that is here, or a released one."""
-    if released_size(name_or_path) is not None or name_or_path == "demo":
+    if is_released_or_demo(name_or_path):
         return True
     try:
         return resolve(name_or_path).is_dir()
@@ -284,6 +290,8 @@ def _suggest(name: str, stored: list[StoredModel]) -> str:
         return f"Name one that is here: {', '.join(close)}"
     if name == "demo":
         return "Open it once, which makes it: gptoss-mlx chat demo"
+    if not names:
+        return "There are no models yet: gptoss-mlx download 20b"
     return ModelNotFoundError.hint
 
 
