@@ -31,6 +31,7 @@ __all__ = [
     "home",
     "home_errors",
     "is_model",
+    "is_released_or_demo",
     "model_size",
     "models",
     "models_folder",
@@ -202,9 +203,14 @@ def resolve(name_or_path: str | os.PathLike[str]) -> Path:
     )
 
 
+def is_released_or_demo(name: str) -> bool:
+    """Return whether this is a name that stands for a model on every machine."""
+    return released_size(name) is not None or name == "demo"
+
+
 def is_model(name_or_path: str) -> bool:
     """Whether this names a stored or a released model."""
-    if released_size(name_or_path) is not None or name_or_path == "demo":
+    if is_released_or_demo(name_or_path):
         return True
     try:
         return resolve(name_or_path).is_dir()
@@ -213,10 +219,7 @@ def is_model(name_or_path: str) -> bool:
 
 
 def find_stored(name: str) -> StoredModel:
-    """Find a model of the store by name, including unfinished and broken ones.
-
-    Args:
-        name: The full name of its folder, or a short name of one model.
+    """Find a model by its folder's name or a short one, also if unfinished or broken.
 
     Raises:
         ModelNotFoundError: No model matches, or more than one.
@@ -304,6 +307,8 @@ def _suggest(name: str, stored: list[StoredModel]) -> str:
         return f"Name one of these: {', '.join(close)}"
     if name == "demo":
         return "Open it once, which creates it: gptoss-mlx chat demo"
+    if not names:
+        return "There are no models yet: gptoss-mlx download 20b"
     return ModelNotFoundError.hint
 
 

@@ -68,7 +68,7 @@ class Terminals:
         Args:
             arguments: Of the command.
             keys: What is typed when a text appears, each once and in this order.
-            environment: Variables to set.
+            environment: Variables to set. PWD is the folder that it is typed in.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -91,6 +91,7 @@ def terminals(folder: Path) -> Iterator[Terminals]:
         "GPTOSS_MLX_HOME": str(folder / ".gptoss-mlx"),
         "HF_HOME": str(folder / "hub"),
         "HF_HUB_OFFLINE": "1",
+        "PWD": str(folder),
         "TERM": "xterm",
     }
     environment.pop("COLUMNS", None)
@@ -158,6 +159,7 @@ def _child(request: dict[str, Any]) -> None:
     from gptoss_mlx.cli.app import main
 
     os.environ.update(request["environment"])
+    os.chdir(os.environ["PWD"])
     os.read(0, 1)
     # The program's own have read ahead, and are buffered as for pipes.
     sys.stdin = sys.__stdin__ = os.fdopen(0, closefd=False)  # type: ignore[misc]

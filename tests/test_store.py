@@ -252,13 +252,16 @@ def test_a_path_in_the_users_home(
 
 
 def test_a_name_that_is_not_there(folder: Path) -> None:
-    """Close ones are named; without any, the command that lists them."""
+    """Close ones are named; else the command that lists, or that gets a first one."""
     with pytest.raises(ModelNotFoundError) as caught:
         store.resolve("nothing")
     assert str(caught.value) == (f"'nothing' is not a folder or a model in {folder}.")
-    assert caught.value.hint == "List the models on this machine: gptoss-mlx models"
+    assert caught.value.hint == "There are no models yet: gptoss-mlx download 20b"
 
     put(folder, "gpt-oss-120b-q8")
+    with pytest.raises(ModelNotFoundError) as caught:
+        store.resolve("nothing")
+    assert caught.value.hint == "List the models on this machine: gptoss-mlx models"
     with pytest.raises(ModelNotFoundError) as caught:
         store.resolve("gpt-oss-102b-q8")
     assert caught.value.hint == "Name one of these: gpt-oss-120b-q8"

@@ -55,6 +55,7 @@ def _options(
         bool,
         typer.Option(
             "--version",
+            "-V",
             help="Print the version and exit.",
             callback=_print_version,
             is_eager=True,

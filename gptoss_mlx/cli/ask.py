@@ -93,10 +93,12 @@ def _read_words(words: list[str], model: str | None) -> tuple[str | None, str | 
     Returns:
         The model and the question; None for a missing one.
     """
-    from gptoss_mlx.store import is_model
+    from gptoss_mlx.store import is_model, is_released_or_demo
 
     if model is None and len(words) == 2 and is_model(words[0]):
         return words[0], words[1]
+    if model is None and len(words) == 1 and is_released_or_demo(words[0]):
+        return words[0], None
     return model, " ".join(words) if words else None
 
 

@@ -42,8 +42,16 @@ def convert(
     from gptoss_mlx.cli.output import say
     from gptoss_mlx.cli.progress import byte_progress
     from gptoss_mlx.convert.pipeline import convert_checkpoint
+    from gptoss_mlx.errors import NoCheckpointError
     from gptoss_mlx.macos import awake
+    from gptoss_mlx.store import released_size
 
+    size = released_size(str(source))
+    if size is not None and not source.is_dir():
+        raise NoCheckpointError(
+            f"{source} is not a folder, and is downloaded and converted in one.",
+            hint=f"gptoss-mlx download {size}",
+        )
     try:
         with awake(), byte_progress("Converting") as progress:
             conversion = convert_checkpoint(

@@ -54,19 +54,23 @@ def byte_progress(task: str) -> Iterator[Callable[[int, int], None]]:
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        row = bar.add_task(escaped(task), total=None)
-        started = False
+    bar = Progress(*columns, console=Console(stderr=True))
+    row = None
 
-        def show(done: int, total: int) -> None:
-            nonlocal started
-            if not started:
-                # Bytes of an earlier run do not count for the rate.
-                bar.reset(row, completed=done, total=total)
-                started = True
-            bar.update(row, completed=done, total=total)
+    def show(done: int, total: int) -> None:
+        nonlocal row
+        if row is None:
+            # Not earlier, so that no bar stands above an error. Bytes of an earlier run
+            # do not count for the rate.
+            bar.start()
+            row = bar.add_task(escaped(task), total=total, completed=done)
+        bar.update(row, completed=done, total=total)
 
+    try:
         yield show
+    finally:
+        if row is not None:
+            bar.stop()
 
 
 def _time_text(seconds: float) -> str:

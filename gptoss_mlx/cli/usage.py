@@ -33,6 +33,8 @@ ELSEWHERE = {
     "delete": "gptoss-mlx models rm {rest}",
     "quantize": "gptoss-mlx convert {rest}",
     "check": "gptoss-mlx doctor",
+    "info": "gptoss-mlx doctor",
+    "bench": "gptoss-mlx doctor {rest}",
     "help": "gptoss-mlx {rest} --help",
     "version": "gptoss-mlx --version",
 }
@@ -60,6 +62,8 @@ def usage_message(error: Exception, arguments: Sequence[str]) -> UsageMessage:
     """
     context: Any = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "gptoss-mlx"
+    if context is None and arguments and arguments[0][:1] != "-":
+        command = f"{command} {arguments[0]}"
     kind = type(error).__name__
     if kind == "MissingParameter":
         name = _name(error)
@@ -68,7 +72,7 @@ def usage_message(error: Exception, arguments: Sequence[str]) -> UsageMessage:
         return UsageMessage(_bad_value(error), f"See {command} --help")
     if kind == "NoSuchOption":
         option = getattr(error, "option_name", "")
-        close = getattr(error, "possibilities", None) or _close(option, context)
+        close = _close(option, context)
         hint = f"Did you mean {' or '.join(close)}?" if close else f"See {command} --help"
         return UsageMessage(f"{command} has no option {option}.", hint)
     text = getattr(error, "message", str(error))
@@ -97,6 +101,8 @@ def _bad_value(error: Exception) -> str:
     text = str(getattr(error, "message", error)).rstrip(".")
     reason = text.removeprefix("Value error, ").removeprefix("Input should be ")
     reason = reason.partition(", unable to parse")[0]
+    reason = reason.replace("greater than or equal to", "at least")
+    reason = reason.replace("less than or equal to", "at most")
     cause: Any = error.__cause__ or error.__context__
     value = None
     if hasattr(cause, "errors"):
@@ -111,26 +117,46 @@ def _bad_value(error: Exception) -> str:
 
 
 def _close(option: str, context: Any) -> list[str]:
+    """Find the options that one may have meant: one of the same letters or words."""
     known = [] if context is None else [n for p in context.command.params for n in p.opts]
-    return difflib.get_close_matches(option, [n for n in known if n[:2] == "--"], n=2)
+    if option[:2] != "--":
+        return [name for name in known if name == option.swapcase()]
+    known = [name for name in known if name[:2] == "--"]
+    word = option[2:]
+    within = [n for n in known if len(word) > 2 and (n[2:] in word or word in n)]
+    return within or difflib.get_close_matches(option, known, n=2, cutoff=0.8)
 
 
 def _no_command(
     context: Any, command: str, typed: str, arguments: Sequence[str]
 ) -> UsageMessage:
     message = f"There is no command {typed!r}."
-    if context.parent is None and typed in NOT_YET:
-        return UsageMessage(message, NOT_YET[typed])
-    if context.parent is None and typed in ELSEWHERE:
-        rest = shlex.join(arguments[list(arguments).index(typed) + 1 :])
-        ours = " ".join(ELSEWHERE[typed].format(rest=rest).split())
+    if context.parent is None and (ours := _our_command(typed, arguments)):
         return UsageMessage(message, ours)
     known = context.command.list_commands(context)
     if close := difflib.get_close_matches(typed, known, n=1):
         return UsageMessage(message, f"Did you mean {command} {close[0]}?")
-    if context.parent is None and " " in typed.strip():
-        return UsageMessage(message, f"To ask it: gptoss-mlx ask {shlex.quote(typed)}")
+    if context.parent is not None and typed in ELSEWHERE:
+        return UsageMessage(message, f"{command}, or see {command} --help")
     return UsageMessage(message, f"See {command} --help")
+
+
+def _our_command(typed: str, arguments: Sequence[str]) -> str | None:
+    """Return the command for what other programs have, a model, or a question."""
+    # Imported here: no other mistake needs it.
+    from gptoss_mlx.store import is_released_or_demo
+
+    words = arguments[list(arguments).index(typed) :]
+    if typed in NOT_YET:
+        return NOT_YET[typed]
+    if typed in ELSEWHERE:
+        return " ".join(ELSEWHERE[typed].format(rest=shlex.join(words[1:])).split())
+    if is_released_or_demo(typed):
+        return f"gptoss-mlx chat {shlex.quote(typed)}"
+    is_question = len(words) > 2 and not any(word.startswith("-") for word in words)
+    if is_question or " " in typed.strip():
+        return f"To ask it: gptoss-mlx ask {shlex.quote(' '.join(words))}"
+    return None
 
 
 def _example(context: Any, command: str) -> str:

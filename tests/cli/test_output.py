@@ -132,8 +132,8 @@ def test_a_pipe_gets_each_line_whole(
     [
         (["models"], "broken: "),
         (["verify", "no-such-model"], "is not a folder or a model in"),
-        (["convert", "tiny"], ".gptoss-mlx/models/tiny-q8"),
-        (["verify", "tiny-q8"], "match the recorded sha256"),
+        (["convert", "tiny", "fresh"], "fresh"),
+        (["verify", "converted"], "match the recorded sha256"),
         (["download", "120b"], "Error: "),
         (["doctor", "--help"], "Example: gptoss-mlx doctor 20b --markdown"),
     ],

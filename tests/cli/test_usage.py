@@ -41,7 +41,7 @@ def refused(
     [
         ("download", "gptoss-mlx download needs MODEL.", "gptoss-mlx download 20b"),
         ("harmony parse", "gptoss-mlx harmony parse needs FILE.", None),
-        ("ask -m", "-m needs a value.", "See gptoss-mlx --help"),
+        ("ask -m", "-m needs a value.", "See gptoss-mlx ask --help"),
         (
             "ask --effort ultra Why",
             "--effort must be one of low, medium, high but is 'ultra'.",
@@ -54,17 +54,17 @@ def refused(
         ),
         (
             "chat --seed -1",
-            "--seed must be greater than or equal to 0 but is '-1'.",
+            "--seed must be at least 0 but is '-1'.",
             "See gptoss-mlx chat --help",
         ),
         (
             "chat --max-tokens 0",
-            "--max-tokens must be greater than or equal to 1 but is '0'.",
+            "--max-tokens must be at least 1 but is '0'.",
             "See gptoss-mlx chat --help",
         ),
         (
             "ask --top-p 0 Why",
-            "--top-p must be greater than or equal to 0.001 but is '0'.",
+            "--top-p must be at least 0.001 but is '0'.",
             "See gptoss-mlx ask --help",
         ),
         ("ask --mdoel 20b Why", "gptoss-mlx ask has no option --mdoel.", None),
