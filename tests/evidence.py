@@ -33,6 +33,8 @@ EVIDENCE = {
     "turns": Line(sum, "{:,} turns of strange harmony answered, rendered and read back"),
     "markdown": Line(sum, "{:,} Markdown texts seen whole, in any pieces"),
     "mutations": Line(sum, "{:,} damaged files read rightly or refused by name"),
+    "hub_answers": Line(sum, "{:,} answers of a Hub: the right file or a named error"),
+    "frames": Line(sum, "{:,} pages of any name shown in the browser's frame"),
     "killed_conversions": Line(
         sum, "{:.0f} conversions killed (kill -9), run again: byte-identical, nothing left"
     ),

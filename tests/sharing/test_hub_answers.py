@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import pytest
+from evidence import Note
 from hostile import ESCAPES, raw_controls
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
@@ -186,14 +187,20 @@ CHECKS = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 @settings(max_examples=50, deadline=None, suppress_health_check=CHECKS)
 @given(said=SAID, have=HAVE)
-def test_50_answers_of_a_hub(scripted: Scripted, said: list[bytes], have: int) -> None:
+def test_50_answers_of_a_hub(
+    scripted: Scripted, said: list[bytes], have: int, note: Note
+) -> None:
     """The right file or a DownloadError, without a control character."""
+    note("hub_answers", 1)
     event("whole" if answer_or_refuse(scripted, said, have) else "refused")
 
 
 @pytest.mark.slow
 @settings(max_examples=500, deadline=None, suppress_health_check=CHECKS)
 @given(said=SAID, have=HAVE)
-def test_500_answers_of_a_hub(scripted: Scripted, said: list[bytes], have: int) -> None:
+def test_500_answers_of_a_hub(
+    scripted: Scripted, said: list[bytes], have: int, note: Note
+) -> None:
     """The right file or a DownloadError, without a control character."""
+    note("hub_answers", 1)
     event("whole" if answer_or_refuse(scripted, said, have) else "refused")

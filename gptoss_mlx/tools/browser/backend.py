@@ -5,10 +5,10 @@ Source: https://github.com/openai/gpt-oss/blob/main/gpt_oss/tools/simple_browser
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from gptoss_mlx.controls import without_controls
 from gptoss_mlx.tools.browser.page import Page, in_a_line, plain
@@ -68,7 +68,8 @@ def _link_text(result: SearchResult) -> str:
         for text in (result.title, result.url)
     )
     if "://" in domain:
-        domain = urlsplit(domain).netloc
+        # Not urlsplit, which raises at an address that is none.
+        domain = re.split("[/?#]", domain.partition("://")[2], maxsplit=1)[0]
     return title if domain in ("", title) else f"{title}†{domain}"
 
 
