@@ -43,8 +43,7 @@ def model(checkpoint: Path) -> Model:
     return load_model(checkpoint, dtype=mx.float32)
 
 
-@pytest.fixture
-def cache(model: Model) -> PromptCache:
+def filled(model: Model) -> PromptCache:
     """A prompt of 254 tokens and an answer of 300."""
     cache = PromptCache(model, boundaries=frozenset({START, END}))
     cache.prefill(cache.begin(PROMPT))
@@ -52,6 +51,20 @@ def cache(model: Model) -> PromptCache:
         mx.eval(cache.decode(mx.array([token])))
         cache.record(token)
     return cache
+
+
+@pytest.fixture
+def cache(model: Model) -> PromptCache:
+    """Such a cache, to be changed."""
+    return filled(model)
+
+
+@pytest.fixture(scope="module")
+def saved(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of one."""
+    path = tmp_path_factory.mktemp("saved") / "chat.safetensors"
+    save_cache(filled(model), model, path)
+    return path
 
 
 @pytest.mark.parametrize(
@@ -64,11 +77,10 @@ def cache(model: Model) -> PromptCache:
     ],
 )
 def test_a_saved_cache_goes_on_as_if_it_had_never_left_memory(
-    model: Model, cache: PromptCache, tmp_path: Path, prompt: list[int], reused: int
+    model: Model, saved: Path, prompt: list[int], reused: int
 ) -> None:
     """Snapshots included; the logits are those of a fresh read."""
-    save_cache(cache, model, tmp_path / "chat.safetensors")
-    loaded = load_cache(tmp_path / "chat.safetensors", model)
+    loaded = load_cache(saved, model)
 
     hidden = loaded.prefill(loaded.begin(prompt))
     assert hidden is not None
