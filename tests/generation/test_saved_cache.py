@@ -47,28 +47,28 @@ def model(checkpoint: Path) -> Model:
     return load_model(checkpoint, dtype=mx.float32)
 
 
-@pytest.fixture
-def cache(model: Model) -> PromptCache:
+def filled(model: Model) -> PromptCache:
     """A prompt of 254 tokens and an answer of 300."""
-    return make_cache(model)
-
-
-@pytest.fixture(scope="module")
-def saved(model: Model, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """The same, in a file."""
-    path = tmp_path_factory.mktemp("saved") / "chat"
-    save_cache(make_cache(model), model, path)
-    return path.read_bytes()
-
-
-def make_cache(model: Model) -> PromptCache:
-    """Read a prompt and write an answer."""
     cache = PromptCache(model, boundaries=frozenset({START, END}))
     cache.prefill(cache.begin(PROMPT))
     for token in TEXT[:300]:
         mx.eval(cache.decode(mx.array([token])))
         cache.record(token)
     return cache
+
+
+@pytest.fixture
+def cache(model: Model) -> PromptCache:
+    """Such a cache, to be changed."""
+    return filled(model)
+
+
+@pytest.fixture(scope="module")
+def saved(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of one."""
+    path = tmp_path_factory.mktemp("saved") / "chat.safetensors"
+    save_cache(filled(model), model, path)
+    return path
 
 
 @pytest.mark.parametrize(
@@ -81,11 +81,10 @@ def make_cache(model: Model) -> PromptCache:
     ],
 )
 def test_a_saved_cache_goes_on_as_if_it_had_never_left_memory(
-    model: Model, cache: PromptCache, tmp_path: Path, prompt: list[int], reused: int
+    model: Model, saved: Path, prompt: list[int], reused: int
 ) -> None:
     """Snapshots included; the logits are those of a fresh read."""
-    save_cache(cache, model, tmp_path / "chat.safetensors")
-    loaded = load_cache(tmp_path / "chat.safetensors", model)
+    loaded = load_cache(saved, model)
 
     hidden = loaded.prefill(loaded.begin(prompt))
     assert hidden is not None
@@ -295,12 +294,11 @@ def double(arrays: dict[str, mx.array], name: str, axis: int) -> None:
 @pytest.mark.parametrize("window", [8], indirect=True)
 @pytest.mark.parametrize("forged", FORGED)
 def test_a_file_whose_sha256_was_corrected_is_refused(
-    forged: str, model: Model, saved: bytes, tmp_path: Path
+    forged: str, model: Model, saved: Path, tmp_path: Path
 ) -> None:
     """What does not fit the model, or itself, is named: never wrong keys, never a crash."""
     path = tmp_path / "chat"
-    (tmp_path / "saved.safetensors").write_bytes(saved)
-    arrays = mx.load(str(tmp_path / "saved.safetensors"))
+    arrays = mx.load(str(saved))
     assert isinstance(arrays, dict)
     about = json.loads(bytes(np.asarray(arrays["about"])))
     forge(path, dict(arrays), about)
