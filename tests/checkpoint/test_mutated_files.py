@@ -19,6 +19,7 @@ from gptoss_mlx.checkpoint.folder import open_checkpoint
 from gptoss_mlx.errors import GptOssError
 
 MUTATIONS = 2_000
+SAMPLE = 500
 FILES = ("config.json", "model.safetensors", "model.safetensors.index.json")
 
 # Hypothesis's DataObject.draw, which is no DrawFn to the type checker.
@@ -112,24 +113,19 @@ def mutate(draw: Draw, content: bytes, file: str) -> bytes:
     return bytes(mutated)
 
 
-@settings(
+many = settings(
     max_examples=MUTATIONS,
     deadline=None,
     derandomize=True,
     suppress_health_check=list(HealthCheck),
 )
-@given(data=st.data())
-def test_a_mutated_file_opens_or_raises_a_named_error(
-    data: st.DataObject,
-    whole: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-    note: Note,
-) -> None:
+some = settings(many, max_examples=SAMPLE)
+
+
+def check_mutated_file(data: st.DataObject, whole: Path, folder: Path) -> None:
     """What opens can be read to the last tensor; all else is a GptOssError with a hint."""
     file = data.draw(st.sampled_from([*FILES, "model.safetensors"]))
-    folder = tmp_path_factory.getbasetemp() / "mutated"
     folder.mkdir(exist_ok=True)
-    note("mutations", 1)
     contents = {name: (whole / name).read_bytes() for name in FILES}
     contents[file] = mutate(data.draw, contents[file], file)
     for name, content in contents.items():
@@ -148,6 +144,33 @@ def test_a_mutated_file_opens_or_raises_a_named_error(
     # Names come from the file: whatever they are, the message can be shown.
     assert str(refused).encode()
     assert refused.hint[0].isupper()
+
+
+@some
+@given(data=st.data())
+def test_a_mutated_file_opens_or_raises_a_named_error(
+    data: st.DataObject,
+    whole: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    note: Note,
+) -> None:
+    """Some hundred files."""
+    note("mutations", 1)
+    check_mutated_file(data, whole, tmp_path_factory.getbasetemp() / "mutated")
+
+
+@pytest.mark.slow
+@many
+@given(data=st.data())
+def test_2000_mutated_files_open_or_raise_a_named_error(
+    data: st.DataObject,
+    whole: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    note: Note,
+) -> None:
+    """The same with more."""
+    note("mutations", 1)
+    check_mutated_file(data, whole, tmp_path_factory.getbasetemp() / "mutated")
 
 
 @pytest.mark.parametrize("file", FILES)
