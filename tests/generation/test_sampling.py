@@ -155,7 +155,7 @@ def test_sampling_defaults_that_are_no_file_are_refused(tmp_path: Path, make: An
     """A pipe would block the reader."""
     make(tmp_path / "generation_config.json")
 
-    with pytest.raises(ConfigError, match=r"generation_config.json: must be a file"):
+    with pytest.raises(ConfigError, match=r"generation_config.json: is not a file"):
         read_sampling_defaults(tmp_path)
 
 

@@ -319,10 +319,22 @@ def test_a_name_is_no_special_token_for_spelling_one() -> None:
     assert parse_tokens(tokens, load_tokenizer())[0].message == message
 
 
-@settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
+many = settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
+some = settings(many, max_examples=150)
+
+
+@some
 @given(conversations)
 def test_what_was_rendered_is_read_back(conversation: Json) -> None:
     """Every message of a conversation, and the open header of the next one."""
+    check_read_back(conversation_from_json(conversation))
+
+
+@pytest.mark.slow
+@many
+@given(conversations)
+def test_what_was_rendered_is_read_back_500_times(conversation: Json) -> None:
+    """The same of more conversations."""
     check_read_back(conversation_from_json(conversation))
 
 

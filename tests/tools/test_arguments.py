@@ -174,6 +174,7 @@ def test_many_searches_share_one_process_and_one_time() -> None:
             any(patterns.search("(a+)+$", slow) for _ in range(100))
 
 
+@pytest.mark.usefixtures("ctrl_c_is_heard")
 def test_ctrl_c_ends_a_slow_comparison() -> None:
     """Within the second, and no process is left."""
     schema = ArgumentSchema(of({"pattern": "(a+)+$"}))
