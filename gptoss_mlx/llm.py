@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import warnings
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -14,6 +15,7 @@ from gptoss_mlx.checkpoint.folder import Checkpoint
 from gptoss_mlx.conversation.answer import Answer
 from gptoss_mlx.conversation.conversation import Conversation
 from gptoss_mlx.conversation.read import Messages
+from gptoss_mlx.demo.folder import DEMO
 from gptoss_mlx.generation.model_source import load_source
 from gptoss_mlx.generation.request import TokenSource
 from gptoss_mlx.generation.sampling import Sampling, read_sampling_defaults
@@ -85,6 +87,7 @@ class LLM:
             instructions: Elsewhere called the system prompt.
             tools: Tools that the model may call: plain functions, described by
                 their type hints and docstrings, or ``Tool`` objects, for one conversation.
+                The demo model does not use them, which is a ``UserWarning``.
             temperature: 0 is greedy. None: as in ``sampling``.
             top_p: Draw from the likeliest tokens that together have this probability.
             max_tokens: The most tokens of an answer, reasoning included.
@@ -95,6 +98,11 @@ class LLM:
             ValueError: ``effort`` is not an effort; or it is given beside a system
                 ``Message``; or that does not describe a built-in tool in ``tools``.
         """
+        if tools and self.folder.name == DEMO:
+            warnings.warn(
+                "The demo model does not use tools: load 20b or 120b for that.",
+                stacklevel=2,
+            )
         sampling = self.sampling
         if temperature is not None:
             sampling = replace(sampling, temperature=temperature)

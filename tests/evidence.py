@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from interval import interval
+
 __all__ = ["EVIDENCE", "NETWORK", "Note", "evidence_lines", "watch_network"]
 
 Note = Callable[[str, float], None]
@@ -18,8 +20,24 @@ Note = Callable[[str, float], None]
 class Line(NamedTuple):
     """How the numbers that tests note under one name are told together."""
 
-    together: Callable[[Iterable[float]], float]
+    together: Callable[[Iterable[float]], float | Share]
     text: str
+
+
+class Share(NamedTuple):
+    """How many of some questions were answered rightly, with a 95 % interval."""
+
+    right: int
+    total: int
+    low: float
+    high: float
+
+
+def share(results: Iterable[float]) -> Share:
+    """Count results: 1 is right, and 0 is wrong."""
+    noted = list(results)
+    right, total = round(sum(noted)), len(noted)
+    return Share(right, total, *interval(right, total))
 
 
 EVIDENCE = {
@@ -49,6 +67,12 @@ EVIDENCE = {
     "ended": Line(max, "a download of 1 GB, stopped 20 times: ended in {:.2f} s at most"),
     "written_twice": Line(max, "the same: {:.2f} % of the bytes written twice"),
     "demo_logits": Line(max, "demo model: logits {:.1e} from OpenAI's, at most 1e-03"),
+    "demo_known": Line(
+        share, "demo model: {0} of {1} held-out questions right ({2:.0%} to {3:.0%})"
+    ),
+    "demo_unknown": Line(
+        share, "demo model: {0} of {1} out of scope left open ({2:.0%} to {3:.0%})"
+    ),
 }
 
 NETWORK: list[str] = []
@@ -57,11 +81,11 @@ NETWORK: list[str] = []
 
 def evidence_lines(noted: dict[str, list[float]]) -> list[str]:
     """Tell what was noted, in the order of EVIDENCE."""
-    lines = [
-        line.text.format(line.together(noted[name]))
-        for name, line in EVIDENCE.items()
-        if name in noted
-    ]
+    lines = []
+    for name, line in EVIDENCE.items():
+        if name in noted:
+            value = line.together(noted[name])
+            lines.append(line.text.format(*value if isinstance(value, Share) else (value,)))
     return [*lines, f"network calls made: {len(NETWORK)}", *NETWORK]
 
 

@@ -12,9 +12,12 @@ from gptoss_mlx.llm import LLM
 from gptoss_mlx.tokenizer import load_tokenizer
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
+DIALOGUES = EXAMPLES / "demo_model" / "dialogues.json"
 ANSWERS = {
     question: dialogue["answer"]
-    for dialogue in json.loads((EXAMPLES / "demo_dialogues.json").read_text())["dialogues"]
+    for dialogue in json.loads((EXAMPLES / "demo_model" / "dialogues.json").read_text())[
+        "dialogues"
+    ]
     for question in dialogue["questions"]
 }
 

@@ -28,7 +28,7 @@ class Prompt:
             show_reasoning: Prints the last reasoning above the prompt; called on Ctrl-O.
         """
         self._session: PromptSession[str] = PromptSession(
-            "> ",
+            [("bold fg:ansicyan", "> ")],
             prompt_continuation="  ",
             key_bindings=_bindings(show_reasoning),
             completer=CommandCompleter(),

@@ -31,7 +31,7 @@ __all__ = [
     "unpack_demo",
 ]
 
-DEMO_SHA256 = "83d72e935f243940c680313dc4b01cfcda2424858b758229bd03c8e83a4ca0f9"
+DEMO_SHA256 = "b201665621cea3bc2f79900d916aad61b552c7b8d98d3b2bb62251b0f8f5f29f"
 """Of the file in the package. Another demo model has another one."""
 
 DATA_FILE = "demo.safetensors.xz"
@@ -55,8 +55,9 @@ README = """\
 # The demo model of gptoss-mlx
 
 A miniature with the architecture, the vocabulary and the file layout of gpt-oss, trained
-from scratch for gptoss-mlx. It has memorised a few answers about gpt-oss and gptoss-mlx and
-knows nothing else. It is no model of OpenAI's and holds none of OpenAI's weights.
+from scratch for gptoss-mlx. It answers questions on 137 topics about gpt-oss and
+gptoss-mlx, says that it does not know anything else, and uses no tools. It is not a model
+of OpenAI's and holds none of OpenAI's weights.
 
 License: Apache-2.0, as gptoss-mlx.
 """

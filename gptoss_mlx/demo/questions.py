@@ -22,6 +22,6 @@ class TourQuestion:
 TOUR = (
     TourQuestion("What is gpt-oss?", "open-weight"),
     TourQuestion("What is MXFP4?", "4-bit number format"),
-    TourQuestion("How big is gpt-oss-20b?", "20.9 billion"),
+    TourQuestion("Which model should I choose?", "24 GB"),
     TourQuestion("Who painted the Mona Lisa?", "miniature"),
 )

@@ -27,6 +27,12 @@ COLUMNS, LINES = 88, 22
 QUESTIONS = ("What is gpt-oss?", "What is MXFP4?", "Who painted the Mona Lisa?")
 TIMEOUT_S = 60.0
 
+# pyte's names of colors, in rich's words.
+COLORS = {"brown": "yellow", "brightblack": "bright_black"}
+
+# Codes of SGR.
+DIM, GREY = 2, 90
+
 # What differs from run to run.
 MEASURED = re.compile(
     r"\d+\.\d+(?=(?:&#160;| )s\b)|\d[\d.]*(?=(?:&#160;| )of(?:&#160;| )\d)"
@@ -41,6 +47,12 @@ class Terminal(pyte.Screen):
     def write_process_input(self, data: str) -> None:
         """Type the answer."""
         os.write(self.keyboard, data.encode())
+
+    def select_graphic_rendition(self, *attrs: int, **kwargs: bool) -> None:
+        """Show faint text, which pyte has no attribute for, in grey."""
+        if DIM in attrs and not kwargs:
+            attrs = tuple(GREY if attr == DIM else attr for attr in attrs)
+        super().select_graphic_rendition(*attrs, **kwargs)
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +116,7 @@ def drawn(screen: pyte.Screen) -> str:
 def style(cell: pyte.screens.Char) -> Style:
     """How a cell looks."""
     return Style(
-        color="yellow" if cell.fg == "brown" else cell.fg,
+        color=COLORS.get(cell.fg, cell.fg),
         bold=cell.bold,
         italic=cell.italics,
         underline=cell.underscore,

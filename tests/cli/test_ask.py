@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from program import Done, run_here, run_offline
 
-SOURCE = Path(__file__).parents[2] / "examples" / "demo_dialogues.json"
+SOURCE = Path(__file__).parents[2] / "examples" / "demo_model" / "dialogues.json"
 ANSWERS = {
     question: dialogue["answer"]
     for dialogue in json.loads(SOURCE.read_text(encoding="utf-8"))["dialogues"]

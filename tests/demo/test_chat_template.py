@@ -18,7 +18,7 @@ from gptoss_mlx.demo.folder import open_demo
 from gptoss_mlx.llm import LLM
 from gptoss_mlx.tokenizer import load_tokenizer
 
-SOURCE = Path(__file__).parents[2] / "examples" / "demo_dialogues.json"
+SOURCE = Path(__file__).parents[2] / "examples" / "demo_model" / "dialogues.json"
 ANSWERS = {
     question: dialogue["answer"]
     for dialogue in json.loads(SOURCE.read_text(encoding="utf-8"))["dialogues"]

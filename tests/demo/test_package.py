@@ -138,7 +138,7 @@ def test_rows_that_training_left_are_the_seeded_ones(folder: Path, header: Heade
         values(lm_head[untouched]) * 8, values(embedding[untouched])
     )
     assert set(load_tokenizer().encode("What is gpt-oss?")) <= set(changed)
-    assert len(changed) < 2000
+    assert len(changed) < 5000
 
 
 def test_seeded_rows_are_the_same_on_every_machine() -> None:
