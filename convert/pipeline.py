@@ -114,8 +114,7 @@ def convert_checkpoint(
             say(f"Time Machine excludes {folder}: models can be converted again.")
         journal = Journal(partial, plan.key, plan.names, say)
         resumed = sum(s.nbytes for s in plan.shards if s.file in journal.files)
-        room = sum(map(len, plan.companions.values())) + ROOM_BYTES
-        needed = plan.nbytes - resumed + room
+        needed = plan.nbytes - resumed + plan.companion_nbytes + ROOM_BYTES
         _check_space(partial, needed, anything=bool(journal.files))
         _write_shards(plan, journal, partial, resumed, report)
         try:
@@ -152,6 +151,11 @@ class _Plan:
     def nbytes(self) -> int:
         """Bytes of all tensors."""
         return sum(shard.nbytes for shard in self.shards)
+
+    @property
+    def companion_nbytes(self) -> int:
+        """Bytes of the small files."""
+        return sum(map(len, self.companions.values()))
 
     @property
     def names(self) -> dict[str, set[str]]:

@@ -48,8 +48,7 @@ PRECISE = dict.fromkeys(range(9), 5.0)
 def initial_weights() -> Weights:
     """Make the weights to train, by their released names; experts not yet packed.
 
-    The first layer's heads 0 and 1 look one and two tokens back. Heads 2 and 3 of the first
-    two layers look over a broad window, and hand on the dimensions of topics.
+    Heads of the first two layers start as ``look_back`` sets them.
     """
 
     def normal(*shape: int, std: float) -> torch.Tensor:
@@ -86,29 +85,39 @@ def initial_weights() -> Weights:
             EXPERTS, HIDDEN, INTERMEDIATE, std=0.1 * INTERMEDIATE**-0.5
         )
         weights[mlp + "experts.down_proj_bias"] = torch.zeros(EXPERTS, HIDDEN)
-
-        D, query = HEAD_DIM, weights[attention + "q_proj.weight"]
-        key, value = (weights[f"{attention}{name}_proj.weight"] for name in "kv")
-        query_bias, key_bias = (weights[f"{attention}{name}_proj.bias"] for name in "qk")
-        if layer == 0:
-            for head in (0, 1):
-                bias, key_bias[:D] = looking_back(head + 1, PRECISE)
-                query_bias[head * D : (head + 1) * D] = bias
-            query[: 2 * D] *= 0.1
-            key[:D] *= 0.1
-            out[:, : 2 * D] = normal(HIDDEN, 2 * D, std=0.7 * D**-0.5)
-        if layer < 2:
-            distance, slow = ((14, {7: 2.6, 5: 1.6}), (18, {8: 2.6, 10: 1.6}))[layer]
-            bias, key_bias[D:] = looking_back(distance, slow)
-            query_bias[2 * D :] = bias.repeat(2)
-            query[2 * D :] *= 0.1
-            key[D:] *= 0.1
-            value[D:] *= 0.05
-            value[D:, :TOPIC_DIMS] += torch.eye(D)
-            out[:, 2 * D :] *= 0.2
-            out[:TOPIC_DIMS, 2 * D : 3 * D] += 1.5 * torch.eye(D)
-            out[:TOPIC_DIMS, 3 * D :] += 0.5 * torch.eye(D)
+        look_back(weights, layer)
     return weights
+
+
+def look_back(weights: Weights, layer: int) -> None:
+    """Let heads of the first two layers look back from step 0.
+
+    The first layer's heads 0 and 1 look one and two tokens back. Heads 2 and 3 of both look
+    over a broad window, and pass on the dimensions of topics.
+    """
+    attention = f"model.layers.{layer}.self_attn."
+    out = weights[attention + "o_proj.weight"]
+    D, query = HEAD_DIM, weights[attention + "q_proj.weight"]
+    key, value = (weights[f"{attention}{name}_proj.weight"] for name in "kv")
+    query_bias, key_bias = (weights[f"{attention}{name}_proj.bias"] for name in "qk")
+    if layer == 0:
+        for head in (0, 1):
+            bias, key_bias[:D] = looking_back(head + 1, PRECISE)
+            query_bias[head * D : (head + 1) * D] = bias
+        query[: 2 * D] *= 0.1
+        key[:D] *= 0.1
+        out[:, : 2 * D] = torch.randn(HIDDEN, 2 * D) * (0.7 * D**-0.5)
+    if layer < 2:
+        distance, slow = ((14, {7: 2.6, 5: 1.6}), (18, {8: 2.6, 10: 1.6}))[layer]
+        bias, key_bias[D:] = looking_back(distance, slow)
+        query_bias[2 * D :] = bias.repeat(2)
+        query[2 * D :] *= 0.1
+        key[D:] *= 0.1
+        value[D:] *= 0.05
+        value[D:, :TOPIC_DIMS] += torch.eye(D)
+        out[:, 2 * D :] *= 0.2
+        out[:TOPIC_DIMS, 2 * D : 3 * D] += 1.5 * torch.eye(D)
+        out[:TOPIC_DIMS, 3 * D :] += 0.5 * torch.eye(D)
 
 
 def topic_coordinates(

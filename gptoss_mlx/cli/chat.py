@@ -24,6 +24,7 @@ from gptoss_mlx.cli.output import print_line, say
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gptoss_mlx.conversation.conversation import Conversation
     from gptoss_mlx.llm import LLM
 
 __all__ = ["chat"]
@@ -51,14 +52,12 @@ def chat(
     """
     model = one_model(model_name, model)
     # Imported here so that --help does not wait for MLX.
-    import itertools
     import sys
 
     from rich.console import Console
 
     from gptoss_mlx.chat.banner import banner_lines
     from gptoss_mlx.chat.keys import output_is_kept
-    from gptoss_mlx.chat.pipe import answer_lines
     from gptoss_mlx.chat.terminal import chat_in_terminal
     from gptoss_mlx.cli.download import download_model
     from gptoss_mlx.cli.first_model import Choice, can_offer, choose_model
@@ -88,10 +87,20 @@ def chat(
             question=chosen.question,
             show_reasoning=show_reasoning,
         )
-        return
+    else:
+        _chat_by_pipe(llm, conversation, chosen.question)
+
+
+def _chat_by_pipe(llm: LLM, conversation: Conversation, question: str | None) -> None:
+    """Answer a first question, if there is one, and each line of stdin."""
+    import itertools
+    import sys
+
+    from gptoss_mlx.chat.pipe import answer_lines
+
     lines: Iterator[str] = (line.decode(errors="replace") for line in sys.stdin.buffer)
-    if chosen.question is not None:
-        lines = itertools.chain([chosen.question], lines)
+    if question is not None:
+        lines = itertools.chain([question], lines)
     first = next(lines, None)
     if first is None:
         _take_tour(llm)
