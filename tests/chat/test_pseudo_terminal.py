@@ -106,7 +106,7 @@ def test_a_conversation_in_a_real_terminal(terminals: list[Terminal]) -> None:
     answered = terminal.wait_for("131,072 tokens.")
     terminal.wait_for(">")
     terminal.type(CTRL_O)
-    terminal.wait_for("The user asks for the length of the context.")
+    terminal.wait_for("Topic: context length.")
     terminal.wait_for(">")
     terminal.type("/quit\r")
 
