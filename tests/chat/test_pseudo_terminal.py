@@ -111,7 +111,7 @@ def test_a_conversation_in_a_real_terminal(terminals: list[Terminal]) -> None:
     terminal.type("/quit\r")
 
     assert re.search(r"thought for \d+\.\d s, \d+ tokens", answered)
-    assert "The user asks" not in answered
+    assert "Topic:" not in answered
     assert terminal.leave() == 0
 
 
