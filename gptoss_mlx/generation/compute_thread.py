@@ -12,6 +12,7 @@ streams at a time. It prefills its text again when it continues.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import traceback
@@ -135,6 +136,13 @@ class ThreadedGeneration:
                 watch()
 
 
+class _OwnThread(threading.Thread):
+    """A thread of this module. Python waits for it before it shuts down."""
+
+    def __init__(self, target: Callable[[], None], name: str) -> None:
+        super().__init__(target=target, name=f"gptoss-mlx {name}", daemon=False)
+
+
 class _ComputeThread:
     """Runs one step of one job at a time."""
 
@@ -150,34 +158,34 @@ class _ComputeThread:
 
     def post(self, message: Ask | Close) -> None:
         """Send a message, without waiting."""
-        if isinstance(message, Ask):
-            self._start()
-        self._messages.put(message)
-        if self._finished:
-            message.job.replies.put(_closed(FINISHED))
-
-    def _start(self) -> None:
-        if self._thread is not None and self._thread.is_alive():
+        if isinstance(message, Close):
+            self._messages.put(message)
+            return
+        if message.job.lane.process != os.getpid():  # MLX's threads are not copied
+            message.job.replies.put(AnswerError(FORKED, hint=SPAWN))
             return
         with self._starting:
-            if self._finished or (self._thread is not None and self._thread.is_alive()):
+            if self._finished or _is_too_late():
+                message.job.replies.put(_closed(FINISHED))
                 return
-            # Not daemons: Python waits for them before it shuts down.
-            self._thread = threading.Thread(
-                target=self._run, name="gptoss-mlx compute", daemon=False
-            )
-            self._thread.start()
-            threading.Thread(
-                target=self._finish, name="gptoss-mlx finish", daemon=False
-            ).start()
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = _OwnThread(self._run, "compute")
+                self._thread.start()
+                _OwnThread(self._finish, "finish").start()
+            self._messages.put(message)
 
     def is_current(self) -> bool:
         """Whether this is the compute thread."""
         return self._thread is threading.current_thread()
 
     def _finish(self) -> None:
-        """End the compute thread when the process ends, after its current step."""
+        """End the compute thread when the process ends, after its current step.
+
+        Python waits for all threads that are not daemons, and these may still ask.
+        """
         threading.main_thread().join()
+        while others := _others():
+            others[0].join()
         self._messages.put(Finish())
 
     def _run(self) -> None:
@@ -195,15 +203,23 @@ class _ComputeThread:
                 case Close(job):
                     self._close(job, CLOSED)
                 case Finish():
-                    for job in list(self._jobs):
-                        self._close(job, FINISHED)
+                    self._refuse_all()
                     # Otherwise MLX ends the process when this thread returns.
                     mx.synchronize()
                     mx.clear_streams()
-                    self._finished = True
                     return
             for lane in list(self._contended):
                 self._serve(lane)
+
+    def _refuse_all(self) -> None:
+        """End all jobs, also those that are asked for meanwhile and later."""
+        with self._starting:
+            self._finished = True
+        while not self._messages.empty():
+            if isinstance(message := self._messages.get(), Ask):
+                self._jobs.add(message.job)
+        for job in list(self._jobs):
+            self._close(job, FINISHED)
 
     def _idle_left(self) -> float | None:
         """Return how long to wait until a holder has been idle for long enough."""
@@ -275,6 +291,24 @@ class _ComputeThread:
             lane.waiting.remove(job)
 
 
+def _others() -> list[threading.Thread]:
+    """Return the threads of others that Python waits for before it shuts down."""
+    main = threading.main_thread()
+    return [
+        thread
+        for thread in threading.enumerate()
+        if thread is not main
+        and thread.is_alive()
+        and not (thread.daemon or isinstance(thread, _OwnThread))
+    ]
+
+
+def _is_too_late() -> bool:
+    """Whether Python shuts down, and does not wait for this thread's answer."""
+    main, thread = threading.main_thread(), threading.current_thread()
+    return not main.is_alive() and (thread is main or thread.daemon)
+
+
 def _clear_frames(error: BaseException) -> None:
     """Free the locals of an error's frames, and of its causes' frames."""
     cause: BaseException | None = error
@@ -285,12 +319,24 @@ def _clear_frames(error: BaseException) -> None:
 
 CLOSED, FINISHED = "it was closed by another thread", "the process ends"
 
+FORKED = "A model must be asked in the process that loaded it but this one was forked."
+SPAWN = 'Load it in the child process: multiprocessing.get_context("spawn").'
+
 
 def _closed(reason: str) -> AnswerError:
     return AnswerError(f"The answer must come to its end but {reason}.")
 
 
 _thread = _ComputeThread()
+
+
+def _begin_again() -> None:
+    """Forget threads and locks that a forked process has no copy of."""
+    global _thread
+    _thread = _ComputeThread()
+
+
+os.register_at_fork(after_in_child=_begin_again)
 
 
 def is_computing() -> bool:

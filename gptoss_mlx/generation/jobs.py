@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from dataclasses import dataclass, field
 from queue import SimpleQueue
@@ -21,9 +22,14 @@ __all__ = [
 
 
 class Lane:
-    """The queue of one model. Only the compute thread reads or changes it."""
+    """The queue of one model. Only the compute thread reads or changes it.
+
+    Attributes:
+        process: The id of the process that loaded the model.
+    """
 
     def __init__(self) -> None:
+        self.process = os.getpid()
         self.holder: Job | None = None
         self.waiting: deque[Job] = deque()
 
