@@ -14,6 +14,7 @@ from gptoss_mlx.device import Machine, this_machine
 from gptoss_mlx.errors import ModelNotFoundError
 from gptoss_mlx.model.footprint import Footprint, footprint_of
 from gptoss_mlx.model.memory import raised_limit_mb
+from gptoss_mlx.released_names import released_size
 
 __all__ = [
     "CONTEXT_TOKENS",
@@ -68,7 +69,7 @@ def _downloaded(name: str) -> Path | None:
     # Imported here: a model in the store is opened without it.
     from gptoss_mlx.sharing.download import find_downloaded
 
-    size = store.released_size(name)
+    size = released_size(name)
     return find_downloaded(size) if size is not None else None
 
 

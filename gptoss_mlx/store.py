@@ -23,6 +23,12 @@ from gptoss_mlx.errors import (
 )
 from gptoss_mlx.files import has_file
 from gptoss_mlx.manifest import read_summary
+from gptoss_mlx.released_names import (
+    RECIPE_NAMES,
+    is_released_or_demo,
+    raise_if_released,
+    released_size,
+)
 
 __all__ = [
     "StoredModel",
@@ -31,18 +37,13 @@ __all__ = [
     "home",
     "home_errors",
     "is_model",
-    "is_released_or_demo",
     "model_size",
     "models",
     "models_folder",
     "released_models",
-    "released_size",
     "remove",
     "resolve",
 ]
-
-# If several recipes match a short name, the first of these is chosen.
-_PREFERRED = ("q8", "exact")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,17 +133,6 @@ def model_size(config: ModelConfig) -> str | None:
     return None
 
 
-def released_size(name: str) -> str | None:
-    """Return the size that ``20b``, ``gpt-oss-20b`` or a repository's id names.
-
-    Case is ignored. None: it does not name a released model.
-    """
-    for size in RELEASED:
-        if name.lower() in (size, f"gpt-oss-{size}", f"openai/gpt-oss-{size}"):
-            return size
-    return None
-
-
 def models() -> list[StoredModel]:
     """List the models by name, including unfinished and broken ones. No weight is read.
 
@@ -193,19 +183,11 @@ def resolve(name_or_path: str | os.PathLike[str]) -> Path:
                 f"The model {text!r} must be complete, but {model.path} is unfinished.",
                 hint="Run its download or convert command again: it continues there.",
             )
-    if size is not None:
-        raise ModelNotFoundError(
-            f"{text} is not downloaded yet.", hint=f"gptoss-mlx download {size}"
-        )
+    raise_if_released(text)
     raise ModelNotFoundError(
         f"{text!r} is not a folder or a model in {models_folder()}.",
         hint=_suggest(text, stored),
     )
-
-
-def is_released_or_demo(name: str) -> bool:
-    """Return whether this is a name that stands for a model on every machine."""
-    return released_size(name) is not None or name == "demo"
 
 
 def is_model(name_or_path: str) -> bool:
@@ -237,6 +219,7 @@ def find_stored(name: str) -> StoredModel:
             f"{name!r} matches {len(found)} models in {models_folder()}.",
             hint=f"Name one: {', '.join(model.name for model in found)}",
         )
+    raise_if_released(name)
     raise ModelNotFoundError(f"{name!r} is not a model in {models_folder()}.")
 
 
@@ -288,8 +271,8 @@ def _choose(name: str, stored: list[StoredModel]) -> StoredModel | None:
 
 
 def _preference(model: StoredModel) -> int:
-    known = model.recipe in _PREFERRED
-    return _PREFERRED.index(model.recipe or "") if known else len(_PREFERRED)
+    known = model.recipe in RECIPE_NAMES
+    return RECIPE_NAMES.index(model.recipe or "") if known else len(RECIPE_NAMES)
 
 
 def _matches(stored: str, name: str) -> bool:

@@ -77,7 +77,7 @@ def test_a_recipe_that_fits_is_better_than_one_that_does_not(
 ) -> None:
     """Although the other is preferred where both fit."""
     put(monkeypatch, "20b-exact", "20b-q8")
-    monkeypatch.setattr(store, "_PREFERRED", ("exact", "q8"))
+    monkeypatch.setattr(store, "RECIPE_NAMES", ("exact", "q8"))
     model, _ = best_model(machine(16))
 
     assert model is not None

@@ -93,7 +93,8 @@ def _read_words(words: list[str], model: str | None) -> tuple[str | None, str | 
     Returns:
         The model and the question; None for a missing one.
     """
-    from gptoss_mlx.store import is_model, is_released_or_demo
+    from gptoss_mlx.released_names import is_released_or_demo
+    from gptoss_mlx.store import is_model
 
     if model is None and len(words) == 2 and is_model(words[0]):
         return words[0], words[1]

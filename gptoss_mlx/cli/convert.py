@@ -44,7 +44,7 @@ def convert(
     from gptoss_mlx.convert.pipeline import convert_checkpoint
     from gptoss_mlx.errors import NoCheckpointError
     from gptoss_mlx.macos import awake
-    from gptoss_mlx.store import released_size
+    from gptoss_mlx.released_names import released_size
 
     size = released_size(str(source))
     if size is not None and not source.is_dir():

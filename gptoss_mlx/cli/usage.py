@@ -78,9 +78,12 @@ def usage_message(error: Exception, arguments: Sequence[str]) -> UsageMessage:
     text = getattr(error, "message", str(error))
     if kind == "BadOptionUsage":
         option = getattr(error, "option_name", "")
-        return UsageMessage(f"{option} needs a value.", f"See {command} --help")
+        # A value is one too many only where it is a part of the option's own word.
+        takes_none = any(word.startswith(f"{option}=") for word in arguments)
+        needs = "does not take" if takes_none else "needs"
+        return UsageMessage(f"{option} {needs} a value.", f"See {command} --help")
     if text.startswith("No such command"):
-        return _no_command(context, command, text.split("'")[1], arguments)
+        return _no_command(context, command, arguments)
     if text.startswith("Got unexpected extra"):
         extra = text.partition("(s) (")[2].removesuffix(")")
         message = f"{command} does not take {extra!r} as well."
@@ -127,9 +130,11 @@ def _close(option: str, context: Any) -> list[str]:
     return within or difflib.get_close_matches(option, known, n=2, cutoff=0.8)
 
 
-def _no_command(
-    context: Any, command: str, typed: str, arguments: Sequence[str]
-) -> UsageMessage:
+def _no_command(context: Any, command: str, arguments: Sequence[str]) -> UsageMessage:
+    # The error has the word only within a quoted text. No group has an option with a value.
+    words = [word for word in arguments if word[:1] != "-" or word == "-"]
+    words = words[len(command.split()) - 1 :]
+    typed = words[0] if words else ""
     message = f"There is no command {typed!r}."
     if context.parent is None and (ours := _our_command(typed, arguments)):
         return UsageMessage(message, ours)
@@ -144,18 +149,23 @@ def _no_command(
 def _our_command(typed: str, arguments: Sequence[str]) -> str | None:
     """Return the command for what other programs have, a model, or a question."""
     # Imported here: no other mistake needs it.
-    from gptoss_mlx.store import is_released_or_demo
+    from gptoss_mlx.released_names import is_released_or_demo, released_size
 
     words = arguments[list(arguments).index(typed) :]
     if typed in NOT_YET:
         return NOT_YET[typed]
     if typed in ELSEWHERE:
-        return " ".join(ELSEWHERE[typed].format(rest=shlex.join(words[1:])).split())
+        # Ollama's names are with a colon.
+        rest = [(":" in word and released_size(word)) or word for word in words[1:]]
+        if "models rm" in ELSEWHERE[typed]:
+            rest = [word for word in rest if word[:1] != "-"]
+        return ELSEWHERE[typed].format(rest=shlex.join(rest)).replace("  ", " ").strip()
     if is_released_or_demo(typed):
-        return f"gptoss-mlx chat {shlex.quote(typed)}"
+        return f"gptoss-mlx chat {released_size(typed) if ':' in typed else typed}"
     is_question = len(words) > 2 and not any(word.startswith("-") for word in words)
     if is_question or " " in typed.strip():
-        return f"To ask it: gptoss-mlx ask {shlex.quote(' '.join(words))}"
+        question = " ".join(" ".join(words).split())
+        return f"To ask it: gptoss-mlx ask {shlex.quote(question)}"
     return None
 
 

@@ -17,11 +17,11 @@ from gptoss_mlx.errors import (
     storage_errors,
 )
 from gptoss_mlx.macos import free_space_hint
+from gptoss_mlx.released_names import released_size
 from gptoss_mlx.sharing.hub import Hub, hub_cache_root
 from gptoss_mlx.sharing.hub_cache import CachedRelease
 from gptoss_mlx.sharing.releases import RELEASES, Release
 from gptoss_mlx.sharing.transfer import Progress, Wanted, transfer
-from gptoss_mlx.store import released_size
 
 __all__ = [
     "PATIENCE_S",

@@ -12,11 +12,13 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shlex
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from gptoss_mlx.errors import DownloadError, storage_errors
+from gptoss_mlx.errors import DownloadError, WrongFileError, storage_errors
 from gptoss_mlx.sharing.releases import Pin, Release
 
 __all__ = ["CachedRelease"]
@@ -111,11 +113,20 @@ class CachedRelease:
     def take_leftovers(self, name: str) -> None:
         """Continue the longest partial file of another program; remove the others.
 
+        Links and pipes are removed, so that nothing is written outside the cache.
+
         Raises:
+            WrongFileError: A folder is in a file's place.
             StorageError: The system refuses.
         """
         pin, partial = self._release.files[name], self.partial(name)
         with storage_errors(self._blobs):
+            _refuse_folder(self._blobs / pin.sha256)
+            _refuse_folder(self.snapshot / name)
+            for path in self._blobs.glob(f"{pin.sha256}*.incomplete"):
+                _refuse_folder(path)
+                if not _is_own_file(path):
+                    path.unlink()
             for path in self._blobs.glob(f"{pin.sha256}*.incomplete"):
                 if path == partial:
                     continue
@@ -156,6 +167,7 @@ class CachedRelease:
         with storage_errors(path):
             blob = self._blobs / _blob_name(path, name, pin)
             if path != blob:
+                _refuse_folder(blob)
                 path.replace(blob)
             for leftover in self._blobs.glob(f"{blob.name}*.incomplete"):
                 leftover.unlink()
@@ -195,6 +207,25 @@ def _lock(path: Path, name: str, locks: ExitStack, say: Callable[[str], None]) -
                 if not told:
                     say(f"Waiting for another program, which is downloading {name}.")
                     told = True
+
+
+def _refuse_folder(path: Path) -> None:
+    """Refuse a folder in a file's place: it is not ours to remove.
+
+    Raises:
+        WrongFileError: It is a folder.
+    """
+    if path.is_dir() and not path.is_symlink():
+        raise WrongFileError(
+            f"{path}: must be a file but is a folder.",
+            hint=f"Remove it: rm -r {shlex.quote(str(path))}",
+        )
+
+
+def _is_own_file(path: Path) -> bool:
+    """Whether it is a regular file without another name: not a link, a pipe or a device."""
+    status = path.lstat()
+    return stat.S_ISREG(status.st_mode) and status.st_nlink == 1
 
 
 def _has_holes(path: Path) -> bool:

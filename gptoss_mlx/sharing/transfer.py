@@ -7,6 +7,8 @@ thread waits for messages, so Ctrl-C ends it at once; the written bytes stay.
 from __future__ import annotations
 
 import os
+import shlex
+import stat
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
-from gptoss_mlx.errors import DownloadError, storage_errors
+from gptoss_mlx.errors import DownloadError, WrongFileError, storage_errors
 from gptoss_mlx.sharing.hub import Dropped, Hub
 
 __all__ = ["Progress", "Wanted", "transfer"]
@@ -175,9 +177,7 @@ class _Crew:
                     return False
 
     def _attempt(self, file: Wanted) -> bool:
-        with storage_errors(file.partial):
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-            descriptor = os.open(file.partial, flags, 0o666)
+        descriptor = _open_partial(file.partial)
         try:
             have = os.fstat(descriptor).st_size
             if have == file.nbytes:
@@ -205,6 +205,26 @@ class _Crew:
             return True
         finally:
             os.close(descriptor)
+
+
+def _open_partial(path: Path) -> int:
+    """Open a partial file to append to it, without following a link or waiting for a pipe.
+
+    Raises:
+        WrongFileError: It is not a regular file, or has another name.
+        StorageError: The system refuses.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+    with storage_errors(path):
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+        status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+        os.close(descriptor)
+        raise WrongFileError(
+            f"{path}: is a link, a pipe or a device, not a file of its own.",
+            hint=f"Remove it: rm {shlex.quote(str(path))}",
+        )
+    return descriptor
 
 
 def _write(descriptor: int, piece: bytes) -> None:

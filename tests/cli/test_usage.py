@@ -70,6 +70,22 @@ def refused(
         ("ask --mdoel 20b Why", "gptoss-mlx ask has no option --mdoel.", None),
         ("--verison", "gptoss-mlx has no option --verison.", "Did you mean --version?"),
         ("chat -z", "gptoss-mlx chat has no option -z.", "See gptoss-mlx chat --help"),
+        ("ask --json=yes hi", "--json does not take a value.", "See gptoss-mlx ask --help"),
+        ("ask --no-wire=1", "--no-wire does not take a value.", None),
+        (
+            '"What\'s gpt-oss?"',
+            'There is no command "What\'s gpt-oss?".',
+            """To ask it: gptoss-mlx ask 'What'"'"'s gpt-oss?'""",
+        ),
+        ("'C:\\dir'", "There is no command 'C:\\\\dir'.", "See gptoss-mlx --help"),
+        (
+            "'two\nlines'",
+            "There is no command 'two\\nlines'.",
+            "See gptoss-mlx --help",
+        ),
+        ("a\u202eb", "There is no command 'a\\u202eb'.", "See gptoss-mlx --help"),
+        ('models "it\'s"', 'There is no command "it\'s".', "See gptoss-mlx models --help"),
+        ("-- -", "There is no command '-'.", "See gptoss-mlx --help"),
         (
             "convert a b c",
             "gptoss-mlx convert does not take 'c' as well.",
@@ -126,6 +142,10 @@ def test_what_was_nearly_right_is_suggested(
         ("rm gpt-oss-20b-q8", "gptoss-mlx models rm gpt-oss-20b-q8"),
         ("generate 'Why is it?'", "gptoss-mlx ask 'Why is it?'"),
         ("help chat", "gptoss-mlx chat --help"),
+        ("rm -f 20b", "gptoss-mlx models rm 20b"),
+        ("run gpt-oss:20b", "gptoss-mlx chat 20b"),
+        ("pull gpt-oss:120b", "gptoss-mlx download 120b"),
+        ("gpt-oss:20b", "gptoss-mlx chat 20b"),
         ("serve", "gptoss-mlx does not serve an API yet; ask --json is for scripts."),
     ],
 )
@@ -160,8 +180,13 @@ def test_tab_completes_the_names_of_models(
     assert complete_model("gpt") == ["gpt-oss-20b-q8"]
 
 
-@pytest.mark.parametrize("name", ["20b", "gpt-oss-120b", "openai/gpt-oss-20b"])
-@pytest.mark.parametrize("command", ["chat {}", "chat -m {}", "ask -m {} Why", "verify {}"])
+@pytest.mark.parametrize(
+    "name",
+    ["20b", "gpt-oss-120b", "openai/gpt-oss-20b", "gpt-oss:20b", "gpt-oss-120b-q8"],
+)
+@pytest.mark.parametrize(
+    "command", ["chat {}", "chat -m {}", "ask -m {} Why", "verify {}", "models rm {}"]
+)
 def test_a_released_model_that_is_not_here_is_to_be_downloaded(
     command: str,
     name: str,
