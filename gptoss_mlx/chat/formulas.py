@@ -32,6 +32,23 @@ _WORDS = re.compile(r"[A-Za-z]{4,}|[A-Za-z]{2,}\s+[A-Za-z]{2,}")
 _MATHS = re.compile(r"[\\^_=+*<>()]|^[A-Za-z]{1,3}'*$")
 _PLAIN = frozenset("+-=<>()[]|/.,;:!?'*%≤≥≠→←×·−±∞∈∑∫√π°′")
 _ATOM = re.compile(r"\w[\u0300-\u036f\u20d7₀-₉⁰-⁹]*|\d+(\.\d+)?")
+# Under a root a power needs brackets: √x² may be the root's power.
+_UNDER_ROOT = re.compile(r"\w[\u0300-\u036f\u20d7₀-₉]*|\d+(\.\d+)?")
+_SCRIPTS = "".join({*SUPERSCRIPTS.values(), *SUBSCRIPTS.values()})
+_PRODUCT = re.compile(rf"[\w\u0300-\u036f\u20d7{re.escape(_SCRIPTS)}]+")
+_NAMES = "|".join(sorted((name[1:] for name in FUNCTIONS), key=len, reverse=True))
+# They apply to what follows, as far as a reader thinks.
+_FUNCTION = re.compile(rf"(?<![A-Za-z])(?:{_NAMES})[{re.escape(_SCRIPTS)}]*\s*$")
+_LARGE = re.compile(rf"[∑∏∐∫∬∭∮][{re.escape(_SCRIPTS)}]*\s*$")
+_SIGNED = re.compile(r".*[·×÷/*√∛∜]\s*[-−±∓+]\s*$", re.DOTALL)
+
+# Operators that bind less than a fraction or a root, and the end of the formula.
+_LOOSE = ("", *"+-−±∓=<>≤≥≠≈≡∼≃≅∝→←⇒⇐⇔⟹⟸⟺↦⟶,;.?")
+_OPENING, _CLOSING = "([{⟨⌊⌈", ")]}⟩⌋⌉"
+_BEFORE_FRACTION = frozenset([*_LOOSE, *_OPENING])
+_AFTER_FRACTION = frozenset([*_LOOSE, *_CLOSING])
+_AFTER_ROOT = _AFTER_FRACTION | frozenset("·×÷/*")
+_POSTFIXES = frozenset("^_!'′°%")
 
 
 class _CannotConvertError(Exception):
@@ -69,7 +86,7 @@ class _Reader:
     """Reads a formula from left to right."""
 
     def __init__(self, source: str) -> None:
-        self._tokens = _TOKEN.findall(source)
+        self._tokens: list[str] = _TOKEN.findall(source)
         self._at = 0
         self._depth = 0
 
@@ -107,10 +124,7 @@ class _Reader:
         if token.isspace():
             return f"{text} "
         if token == "{":  # noqa: S105
-            group = self._group()
-            if self._peek() in ("^", "_") and len(group) > 1:
-                raise _CannotConvertError
-            return text + group
+            return text + self._braces(text)
         if token in ("^", "_"):
             return text + self._script(token, text)
         if token in SPACES:
@@ -124,7 +138,7 @@ class _Reader:
         if token == r"\mathbb":  # noqa: S105
             return text + _mapped(self._argument(exactly=1), BLACKBOARD)
         if token in (r"\text", r"\mathrm", r"\operatorname"):
-            return text + self._words()
+            return text + self._words(token, text)
         if token == r"\sqrt":  # noqa: S105
             return text + self._root()
         if token in (r"\frac", r"\tfrac", r"\dfrac"):
@@ -144,9 +158,46 @@ class _Reader:
         self._depth -= 1
         return group
 
+    def _braces(self, text: str) -> str:
+        """Read a group that is no argument: its braces may have been meant as brackets."""
+        group, after = self._group(), self._after()
+        scripted = self._peek() in ("^", "_")
+        if _FUNCTION.search(text) and group.strip() and not scripted:
+            return f"({group.strip()})"
+        if scripted and (len(group) > 1 or _FUNCTION.search(text)):
+            raise _CannotConvertError
+        if len(group) < 2 and not group.isalnum():
+            return group
+        before = text.rstrip()[-1:]
+        if not _PRODUCT.fullmatch(group):
+            if before or after:
+                raise _CannotConvertError
+            return group
+        joined = (before.isdigit() and group[0].isdigit()) or (
+            group[-1].isdigit() and after.isdigit()
+        )
+        bound = before and before in "√∛∜/÷"
+        if joined or (bound and (after not in _AFTER_ROOT or not _ATOM.fullmatch(group))):
+            raise _CannotConvertError
+        return group
+
+    def _after(self) -> str:
+        """What is shown next, without space: ``x`` for any factor, nothing at an end."""
+        rest = [t for t in self._tokens[self._at :] if not t.isspace() and t not in SPACES]
+        if rest[:1] in ([r"\left"], [r"\right"]):
+            del rest[0]
+        if not rest or rest[0] == "}":
+            return ""
+        if rest[0] in (".", ",") and rest[1:2] and rest[1].isdigit():
+            return rest[1]  # a decimal mark
+        token = SYMBOLS.get(rest[0], rest[0])
+        return "x" if token[0] == "\\" or rest[0] == "{" else token
+
     def _argument(self, *, exactly: int | None = None) -> str:
         self._skip_space()
         token = self._take()
+        if token in FUNCTIONS:
+            raise _CannotConvertError
         text = self._group().strip() if token == "{" else self._next(token, "")  # noqa: S105
         if not text or (exactly is not None and len(text) != exactly):
             raise _CannotConvertError
@@ -167,10 +218,13 @@ class _Reader:
         if not text.strip() or text.endswith(" "):
             raise _CannotConvertError
         argument = self._argument().replace(" ", "")
+        scripts = text[len(text.rstrip(_SCRIPTS)) :]
         table = SUPERSCRIPTS if token == "^" else SUBSCRIPTS  # noqa: S105
+        if any(script in scripts for script in table.values()):
+            raise _CannotConvertError
         return _mapped(argument, table)
 
-    def _words(self) -> str:
+    def _words(self, command: str, text: str) -> str:
         """Read text in which LaTeX commands are literal."""
         if self._take() != "{":
             raise _CannotConvertError
@@ -181,6 +235,14 @@ class _Reader:
             words += token
         if self._peek() in ("^", "_"):
             raise _CannotConvertError
+        # Words and variables beside each other would be one word.
+        name = command == r"\operatorname"
+        if (len(words) > 1 or name) and words[:1].isalnum() and text[-1:].isalpha():
+            words = f" {words}"
+        following = self._peek() or " "
+        joins = following.isalnum() or (following[0] in "\\{" and self._after().isalnum())
+        if (len(words) > 1 or name) and words[-1:].isalnum() and joins:
+            words += "" if following in SPACES else " "
         return words
 
     def _root(self) -> str:
@@ -190,21 +252,30 @@ class _Reader:
             sign = {"3": "∛", "4": "∜"}.get(self._take(), "")
             if not sign or self._take() != "]":
                 raise _CannotConvertError
-        argument = self._argument()
-        return f"{sign}{_in_brackets(argument)}"
+        argument, after = self._argument(), self._after()
+        if after in _POSTFIXES:
+            return f"({sign}{_in_brackets(argument, _UNDER_ROOT)})"
+        if after not in _AFTER_ROOT and _UNDER_ROOT.fullmatch(argument):
+            return f"{sign}({argument})"
+        return f"{sign}{_in_brackets(argument, _UNDER_ROOT)}"
 
     def _fraction(self, text: str) -> str:
         above, below = self._argument(), self._argument()
+        before, after = text.rstrip()[-1:], self._after()
         one = FRACTIONS.get(f"{above}/{below}")
-        if one is not None and not text[-1:].isdigit() and self._peek() not in ("^", "_"):
-            return one
-        after = self._peek() or " "
-        # Beside another factor it could be read as another fraction.
-        if text[-1:].isalnum() or after in ("^", "_", "{", "(") or after.isalnum():
+        if one is not None:
+            # Beside a number it could be read as a mixed number.
+            if before.isnumeric() and not _applies(text):
+                raise _CannotConvertError
+            return f"({one})" if after in _POSTFIXES or after.isnumeric() else one
+        applies = _applies(text)
+        # Beside a factor, brackets could be read as those of a function.
+        if before.isalnum() and not applies:
             raise _CannotConvertError
-        if after[0] == "\\" and SYMBOLS.get(after, "x").isalpha():
-            raise _CannotConvertError
-        return f"{_in_brackets(above)}/{_in_brackets(below)}"
+        fraction = f"{_in_brackets(above)}/{_in_brackets(below)}"
+        alone = before in _BEFORE_FRACTION and after in _AFTER_FRACTION
+        bars = text.strip() == "|" and after == "|"
+        return fraction if (alone or bars) and not applies else f"({fraction})"
 
     def _delimiter(self) -> str:
         token = self._take()
@@ -221,5 +292,13 @@ def _mapped(text: str, table: dict[str, str]) -> str:
     return "".join(table[character] for character in text)
 
 
-def _in_brackets(text: str) -> str:
-    return text if _ATOM.fullmatch(text) else f"({text})"
+def _applies(text: str) -> bool:
+    """Whether the end of ``text`` applies to a fraction that follows."""
+    if _SIGNED.fullmatch(text):
+        return True
+    unsigned = text.rstrip().rstrip("-−±∓+")
+    return bool(_FUNCTION.search(unsigned) or _LARGE.search(unsigned))
+
+
+def _in_brackets(text: str, atom: re.Pattern[str] = _ATOM) -> str:
+    return text if atom.fullmatch(text) else f"({text})"
