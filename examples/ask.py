@@ -9,6 +9,5 @@ from gptoss_mlx import load
 model = load("demo")  # or 20b, 120b, a folder
 print(model.ask("What is gpt-oss?"))
 for piece in model.stream("What is MXFP4?"):
-    if piece.channel == "final":
-        print(piece.text, end="", flush=True)
+    print(piece.answer, end="", flush=True)
 print()

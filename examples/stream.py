@@ -7,10 +7,11 @@ Prints: the reasoning, then the answer of the demo model
 from gptoss_mlx import load
 
 model = load("demo")  # or 20b, 120b, a folder
-channel = None
+heading = None
 for piece in model.stream("What is MXFP4?"):
-    if piece.channel != channel:
-        channel = piece.channel
-        print(f"\n[{channel}] ", end="")
-    print(piece.text, end="", flush=True)
+    kind = "answer" if piece.answer else piece.channel
+    if kind != heading:
+        heading = kind
+        print(f"\n[{heading}] ", end="")
+    print(piece.answer or piece.text, end="", flush=True)
 print()

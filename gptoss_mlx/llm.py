@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gptoss_mlx.checkpoint.folder import Checkpoint
-from gptoss_mlx.conversation.answer import Answer
+from gptoss_mlx.conversation.answer import Answer, AnswerPiece, pieces
 from gptoss_mlx.conversation.conversation import Conversation
 from gptoss_mlx.conversation.read import Messages
 from gptoss_mlx.demo.folder import DEMO
@@ -20,7 +20,6 @@ from gptoss_mlx.generation.model_source import load_source
 from gptoss_mlx.generation.request import TokenSource
 from gptoss_mlx.generation.sampling import Sampling, read_sampling_defaults
 from gptoss_mlx.harmony.messages import Effort
-from gptoss_mlx.harmony.parse import Delta
 from gptoss_mlx.model import loading
 from gptoss_mlx.model_choice import open_model
 from gptoss_mlx.tokenizer import Tokenizer, load_tokenizer
@@ -171,8 +170,11 @@ class LLM:
         top_p: float | None = None,
         max_tokens: int | None = None,
         seed: int | None = None,
-    ) -> Generator[Delta]:
+    ) -> Generator[AnswerPiece]:
         """Answer a question or messages, piece by piece, each with its channel.
+
+        ``piece.answer`` is the text that it adds to the answer: together they are the
+        ``text`` that ``ask`` returns. ``piece.text`` is also reasoning or a call.
 
         Args:
             messages: As in ``ask``, like the others.
@@ -193,14 +195,12 @@ class LLM:
             max_tokens=max_tokens,
             seed=seed,
         )
-        return _deltas(conversation)
+        return _pieces(conversation)
 
 
-def _deltas(conversation: Conversation) -> Generator[Delta]:
-    with conversation, closing(conversation.stream()) as turn:
-        for event in turn:
-            if isinstance(event, Delta):
-                yield event
+def _pieces(conversation: Conversation) -> Generator[AnswerPiece]:
+    with conversation, closing(pieces(conversation.stream())) as answered:
+        yield from answered
 
 
 def load(

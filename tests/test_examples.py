@@ -72,11 +72,11 @@ def test_asking_with_messages(demo: Demo) -> None:
 
 
 def test_streaming(demo: Demo) -> None:
-    """The reasoning comes first, and each has its channel's name."""
+    """The reasoning comes first, and each has a heading."""
     empty, thought, said = demo("stream.py").splitlines()
 
     assert (empty, thought[:11]) == ("", "[analysis] ")
-    assert said == f"[final] {ANSWERS['What is MXFP4?']}"
+    assert said == f"[answer] {ANSWERS['What is MXFP4?']}"
 
 
 def test_loading_by_name(demo: Demo) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted import Scripted, Step, call, turn
+from scripted import Scripted, Step, call, turn, written
 
 import gptoss_mlx
 from gptoss_mlx.errors import ContextError, HarmonyError, ModelNotFoundError
@@ -66,6 +66,38 @@ def test_an_answer_with_tools_tells_all_that_happened() -> None:
     ]
     assert "namespace functions {" in model.prompts[0]
     assert "Add them." in model.prompts[1]
+
+
+@pytest.mark.parametrize("channel", ["commentary", "remarks", "final"])
+def test_a_streamed_piece_adds_to_the_answer_on_any_channel(channel: str) -> None:
+    """Also where the model names an unknown one."""
+    ours, _ = llm([Message("assistant", "It is so.", channel=channel)])
+
+    assert "".join(piece.answer for piece in ours.stream("Well?")) == "It is so."
+
+
+def test_a_streamed_call_adds_nothing_to_the_answer() -> None:
+    """Neither its arguments, on any channel, nor what announces it."""
+    steps = [
+        Message("assistant", "I will add.", channel="commentary"),
+        Message("assistant", "{}", channel="final", recipient="functions.add"),
+    ]
+    ours, _ = llm(steps, turn("Hm.", "5"))
+    streamed = list(ours.stream("Well?", tools=[ADD]))
+
+    assert "".join(piece.answer for piece in streamed) == "5"
+    assert "".join(piece.text for piece in streamed) == "I will add.{}Hm.5"
+
+
+def test_a_stream_that_fails_gives_what_it_held_back() -> None:
+    """The commentary is all that there is of the answer."""
+    said = written([Message("assistant", "So far.", channel="commentary")])[:-1]
+    ours, _ = llm([*said, MemoryError("too much")])
+    stream = ours.stream("Well?")
+
+    assert "".join(next(stream).answer for _ in range(3)) == "So far."
+    with pytest.raises(MemoryError):
+        next(stream)
 
 
 def test_openai_s_messages_are_understood() -> None:

@@ -1,6 +1,6 @@
 """The answer of a turn: which texts are for the user, for tools, or reasoning.
 
-``ask``, chat, a pipe, ``Answer.text`` and ``--json`` all use ``AnswerText``.
+``ask``, ``stream``, chat, a pipe, ``Answer.text`` and ``--json`` all use ``AnswerText``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,15 @@ from gptoss_mlx.conversation.usage import Usage
 from gptoss_mlx.harmony.messages import Message
 from gptoss_mlx.harmony.parse import Delta
 
-__all__ = ["Answer", "AnswerText", "Audience", "audience", "collect"]
+__all__ = [
+    "Answer",
+    "AnswerPiece",
+    "AnswerText",
+    "Audience",
+    "audience",
+    "collect",
+    "pieces",
+]
 
 Audience = Literal["user", "reasoning", "tool"]
 """The addressee of a text; ``reasoning`` is addressed to nobody."""
@@ -45,6 +53,18 @@ class Answer:
     def __str__(self) -> str:
         """Return the text for the user."""
         return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerPiece(Delta):
+    """A piece of a message, and of the answer.
+
+    Attributes:
+        answer: The text that it adds to the answer, which begins with an empty line in a
+            second message. Empty in reasoning, calls and what announces a call.
+    """
+
+    answer: str = ""
 
 
 def audience(piece: Delta | Message) -> Audience:
@@ -84,27 +104,48 @@ class AnswerText:
 
     def push(self, event: TurnEvent) -> str:
         """Take the next event; return the text it adds to the answer."""
+        return "".join(piece.answer for piece in self.pieces(event))
+
+    def pieces(self, event: TurnEvent) -> list[AnswerPiece]:
+        """Take the next event; return the pieces whose place is known now."""
         match event:
             case ToolCall():
-                self._held.clear()
+                announced = self._take_held(is_answer=False)
                 self._step += 1
+                return announced
             case TurnEnd():
-                return self.finish()
+                return self.rest()
             case Delta() if audience(event) == "tool":
-                self._held.clear()
+                return [*self._take_held(is_answer=False), _piece(event)]
             case Delta() if audience(event) == "reasoning":
                 self._reasoning.add(event, self._step)
+                return [_piece(event)]
             case Delta() if audience(event) == "user":
                 self._held.append(event)
                 if event.channel != "commentary":
-                    return self.finish()
-        return ""
+                    return self.rest()
+        return []
 
     def finish(self) -> str:
         """Return the held-back text, unless a call follows."""
-        added = [self._answer.add(delta, self._step) for delta in self._held]
-        self._held.clear()
-        return "".join(added)
+        return "".join(piece.answer for piece in self.rest())
+
+    def rest(self) -> list[AnswerPiece]:
+        """Return the held-back pieces, unless a call follows."""
+        return self._take_held(is_answer=True)
+
+    def _take_held(self, *, is_answer: bool) -> list[AnswerPiece]:
+        held, self._held = self._held, []
+        return [
+            _piece(delta, self._answer.add(delta, self._step) if is_answer else "")
+            for delta in held
+        ]
+
+
+def _piece(delta: Delta, answer: str = "") -> AnswerPiece:
+    return AnswerPiece(
+        delta.channel, delta.text, delta.recipient, delta.role, delta.index, answer
+    )
 
 
 class _Text:
@@ -122,6 +163,27 @@ class _Text:
         added = BETWEEN + delta.text if parted else delta.text
         self.text += added
         return added
+
+
+def pieces(turn: Generator[TurnEvent]) -> Generator[AnswerPiece]:
+    """Stream a turn's text, each piece with what it adds to the answer.
+
+    A piece on ``commentary`` for the user comes when it is known whether a call follows.
+
+    Args:
+        turn: As in ``collect``.
+
+    Raises:
+        Exception: Raised by the turn, after the pieces that were held back.
+    """
+    answer = AnswerText()
+    with closing(turn):
+        try:
+            for event in turn:
+                yield from answer.pieces(event)
+        except Exception:
+            yield from answer.rest()
+            raise
 
 
 def collect(

@@ -88,7 +88,7 @@ def _cut_in_header(parsed: ParsedMessage) -> bool:
     """Whether a message ends before its content, perhaps within a channel's name."""
     if parsed.end is not None or MESSAGE in parsed.tokens:
         return False
-    text = parsed.message.text.strip()
+    text = parsed.message.text.strip().casefold()
     return any(channel.startswith(text) for channel in CHANNELS)
 
 

@@ -105,10 +105,11 @@ def read_cut_header(
         if header.rest.strip():
             header.problems.append(f"unexpected words in the header: {header.rest!r}")
         header.rest = tokenizer.decode(tokens[at + 1 :])
+        rest = header.rest.lstrip()
         for channel in CHANNELS:
-            if header.rest.lstrip().startswith(channel):
+            if rest[: len(channel)].casefold() == channel:
                 header.channel = channel
-                header.rest = header.rest.lstrip().removeprefix(channel)
+                header.rest = rest[len(channel) :]
                 break
         _cut_recipient(header)
     if match := CUT_TYPE.match(header.rest):
@@ -165,8 +166,8 @@ def _read_role(
             header.role = known
             header.name = name if colon else None
             return words[1:]
-    if word in CHANNELS and not has_channel:
-        header.channel = word
+    if word.casefold() in CHANNELS and not has_channel:
+        header.channel = word.casefold()
         header.problems.append("a channel in place of the role")
         return words[1:]
     if not by_tool and word != "tool" and not CALLABLE.fullmatch(word):
@@ -194,10 +195,12 @@ def _channel(word: str, header: Header) -> str | None:
     if not word:
         header.problems.append("<|channel|> without a channel")
         return header.channel
+    if word in CHANNELS:
+        return word
     for known in CHANNELS:
-        after = word.removeprefix(known)
+        after = word[len(known) :]
         # "commentary??" is commentary; "finale" would be a channel of its own.
-        if after != word and after and not after[0].isalnum():
+        if word[: len(known)].casefold() == known and not after[:1].isalnum():
             header.problems.append(f"{word!r} in place of the channel")
             return known
     return word
@@ -225,10 +228,10 @@ def _read_words(header: Header, words: list[str]) -> None:
             others.remove(word)
             header.problems.append('a recipient without "to="')
             break
-    bare = next((word for word in others if word in CHANNELS), None)
+    bare = next((word for word in others if word.casefold() in CHANNELS), None)
     if header.channel is None and bare is not None:
         # Otherwise raw reasoning would be an answer with content type "analysis".
-        header.channel = bare
+        header.channel = bare.casefold()
         others.remove(bare)
         header.problems.append("a channel without <|channel|>")
     if others and header.content_type is None:

@@ -68,10 +68,10 @@ def turns(seed: int, count: int) -> Iterator[list[list[int]]]:
 
 
 @pytest.mark.parametrize("count", [100, pytest.param(2_000, marks=pytest.mark.slow)])
-def test_three_ways_to_ask_give_one_answer(
+def test_four_ways_to_ask_give_one_answer(
     monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
-    """``model.ask``, ``gptoss-mlx ask`` and chat by pipe, over random turns."""
+    """``ask``, ``stream``, ``gptoss-mlx ask`` and chat by pipe, over random turns."""
     answered = 0
     for steps in turns(count, count):
 
@@ -85,6 +85,9 @@ def test_three_ways_to_ask_give_one_answer(
         piped = io.StringIO()
         answer_lines(llm().conversation(), ["Well?\n"], piped, print)
 
+        streamed = "".join(piece.answer for piece in llm().stream("Well?"))
+
+        assert streamed == text
         assert printed == (f"{text}\n" if text and not text.endswith("\n") else text)
         assert piped.getvalue() == f"{text}\n"
         answered += bool(text)

@@ -75,3 +75,26 @@ def test_a_tool_is_known_by_its_name_or_by_whom_it_speaks_to(words: str) -> None
 def test_a_word_of_a_megabyte_is_compared_with_nothing() -> None:
     """A role is as long as the model likes to write it."""
     assert read("x" * 1_000_000).message.role == "assistant"
+
+
+@pytest.mark.parametrize("word", ["Analysis", "ANALYSIS", "Analysis:"])
+def test_a_channel_in_other_letters_is_that_channel(word: str) -> None:
+    """Otherwise raw reasoning would be the answer; the guess is flagged."""
+    parsed = read("assistant", channel=word)
+
+    assert parsed.message == Message("assistant", "42", channel="analysis")
+    assert parsed.problem == f"{word!r} in place of the channel"
+
+
+@pytest.mark.parametrize("words", ["Analysis", "assistant Analysis"])
+def test_a_channel_in_other_letters_without_its_token_is_that_channel(words: str) -> None:
+    """In place of the role, or after it."""
+    assert read(words, channel=None).message == Message("assistant", "42", "analysis")
+
+
+def test_a_channel_in_other_letters_is_read_in_a_header_that_is_cut() -> None:
+    """The text after it is reasoning."""
+    tokens = [CHANNEL, *load_tokenizer().encode("Analysis Hm."), END]
+    parsed = parse(tokens, load_tokenizer(), role="assistant")[0]
+
+    assert parsed.message == Message("assistant", " Hm.", "analysis")
