@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,8 +14,10 @@ from hostile import raw_controls
 from huggingface_hub import close_session
 from local_hub import Hub
 
+from gptoss_mlx import __version__
 from gptoss_mlx.errors import DownloadError
 from gptoss_mlx.sharing.download import fetch_release
+from gptoss_mlx.sharing.hub_settings import reason_text, with_value
 
 # The variable, its value, and what the message has besides its name.
 AT_THE_REQUEST = [
@@ -25,6 +28,7 @@ AT_THE_REQUEST = [
     ("HTTP_PROXY", "http://u:secret@127.0.0.1:1", "refused"),
     ("SSL_CERT_FILE", "/nowhere/at-all", "/nowhere/at-all"),
     ("SSL_CERT_FILE", os.devnull, os.devnull),
+    ("SSLKEYLOGFILE", f"{__file__}/x", "Unset SSLKEYLOGFILE"),
     ("HF_TOKEN", "hf_secretä", "ASCII"),
     ("HF_TOKEN", "hf_secret\x01x", "ASCII"),
     ("HF_TOKEN", "hf_secret\x7fx", "ASCII"),
@@ -39,6 +43,9 @@ AT_THE_START = [
     ("HF_HUB_OFFLINE", "1", "is set"),
     ("TRANSFORMERS_OFFLINE", "1", "is set"),
     ("HF_ENDPOINT", "nonsense", "missing"),
+    ("HF_ENDPOINT", " ", "HF_ENDPOINT=' '"),
+    ("HF_ENDPOINT", "http://no-such-host.invalid", "the host name cannot be resolved"),
+    ("HF_TOKEN_PATH", "/dev/zero", "/dev/zero must be a file"),
     ("HF_ENDPOINT", "http://127.0.0.1:1", "http://127.0.0.1:1"),
     ("HF_ENDPOINT", "http://127.0.0.1:abc", "abc"),
     ("HF_ENDPOINT", "ftp://x", "ftp"),
@@ -120,6 +127,60 @@ def test_a_cache_that_lies_in_a_file(
     with pytest.raises(DownloadError, match=r"file/hub, where HF_HOME puts it") as caught:
         fetch_release(hub.release(), command="again", endpoint=hub.address)
     assert caught.value.hint == "Set HF_HOME to a folder of your own."
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (
+            socket.gaierror(-2, "Name or service not known"),
+            "the host name cannot be resolved",
+        ),
+        (ConnectionRefusedError(111, "Connection refused"), "Connection refused"),
+        (
+            RuntimeError("illegal chunk header: bytearray(b'x')"),
+            "the server's answer is malformed",
+        ),
+    ],
+)
+def test_a_library_s_text_is_told_in_our_words(error: Exception, text: str) -> None:
+    """Also where it is the cause of another error, whose text is the same."""
+    assert reason_text(error) == text
+    again = RuntimeError(str(error))
+    again.__cause__ = error
+    assert reason_text(again) == text
+
+
+def test_a_blank_address_is_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It could not be seen otherwise."""
+    monkeypatch.setenv("HF_ENDPOINT", " ")
+
+    assert with_value("HF_ENDPOINT") == "HF_ENDPOINT=' '"
+
+
+@pytest.mark.parametrize("content", [None, "x" * 5000])
+def test_what_is_no_token_file_is_not_read(
+    content: str | None, hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A device, which never ends, or a large file."""
+    path = tmp_path / "token"
+    if content is not None:
+        path.write_text(content)
+    token = "/dev/zero" if content is None else str(path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", token)
+    monkeypatch.setenv("HF_TOKEN_PATH", token)
+
+    with pytest.raises(DownloadError, match=f"{token} must be a file of at most") as caught:
+        fetch_release(hub.release(), command="again", endpoint=hub.address)
+    assert caught.value.hint.startswith("Unset HF_TOKEN_PATH")
+
+
+def test_requests_name_the_program_and_its_version(hub: Hub) -> None:
+    """In the user agent."""
+    fetch_release(hub.release(), command="again", endpoint=hub.address)
+
+    agent = hub.requests[0].headers["user-agent"]
+    assert agent.startswith(f"gptoss-mlx/{__version__};")
 
 
 @pytest.mark.slow
