@@ -116,7 +116,8 @@ def as_prompted(parsed: ParsedMessage) -> Message:
     """Return a model's message in the form for the next prompt.
 
     What a header cannot hold is left out. A call without a tool, or with such a name,
-    becomes one of ``functions``. A call on ``final`` gets another channel, since ``final`` ends the turn.
+    becomes one of ``functions``. A call on ``final`` gets another channel, since ``final``
+    ends the turn.
     """
     message = parsed.message
     if message.name is not None and not is_tool_name(message.name):
