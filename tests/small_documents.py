@@ -6,7 +6,7 @@ import io
 import zipfile
 from collections.abc import Mapping, Sequence
 
-__all__ = ["DOCUMENTS", "archive", "docx", "epub", "paragraph", "pdf"]
+__all__ = ["DOCUMENTS", "MAIL", "W", "archive", "docx", "epub", "paragraph", "pdf"]
 
 W = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
 PACKAGE = "http://schemas.openxmlformats.org/package/2006"
@@ -78,7 +78,8 @@ def archive(members: Mapping[str, str | bytes]) -> bytes:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as file:
         for name, text in members.items():
-            file.writestr(name, text)
+            # EPUB asks for a mimetype that is found without inflating.
+            file.writestr(name, text, zipfile.ZIP_STORED if name == "mimetype" else None)
     return content.getvalue()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -98,8 +99,13 @@ def _read(source: Source) -> Text:
     reader = _choose(source)
     try:
         return reader(source)
-    except (GptOssError, OSError):
+    except GptOssError:
         raise
+    except OSError as error:
+        if error.errno not in (None, errno.EINVAL):
+            raise
+        # A damaged archive leads zipfile to a place before the file's beginning.
+        raise source.unreadable("is damaged: it refers to places outside it") from error
     except MemoryError as error:
         raise source.unreadable("needs too much memory") from error
     except RecursionError as error:

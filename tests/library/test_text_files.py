@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import codecs
+from collections.abc import Callable
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,20 +11,14 @@ from markdown_it import MarkdownIt
 
 from gptoss_mlx.errors import UnreadableDocumentError
 from gptoss_mlx.library.readers.markdown import find_headings
-from gptoss_mlx.library.reading import read_document
 from gptoss_mlx.library.text import Heading, Text
+
+Read = Callable[[str, bytes], Text]
 
 JAPANESE = "これは日本語の文書です。\n暖房は二十度とする。\n家賃は九万円である。"
 RUSSIAN = (
     "Это русский документ.\nОтопление двадцать градусов.\nАрендная плата девять тысяч."
 )
-
-
-def read(folder: Path, name: str, content: bytes) -> Text:
-    """Read a file with this content."""
-    path = folder / name
-    path.write_bytes(content)
-    return read_document(path)
 
 
 @pytest.mark.parametrize(
@@ -39,10 +33,10 @@ def read(folder: Path, name: str, content: bytes) -> Text:
     ],
 )
 def test_the_lines_of_a_text_are_those_of_the_file(
-    content: bytes, lines: tuple[str, ...], tmp_path: Path
+    content: bytes, lines: tuple[str, ...], read: Read
 ) -> None:
     """An editor counts the same."""
-    assert read(tmp_path, "a.txt", content) == Text("a.txt", lines)
+    assert read("a.txt", content) == Text("a.txt", lines)
 
 
 @pytest.mark.parametrize(
@@ -61,47 +55,47 @@ def test_the_lines_of_a_text_are_those_of_the_file(
         ("这是一个中文文件。\n供暖温度为二十度。\n每月租金九百元。", "gb18030"),
     ],
 )
-def test_the_encoding_of_a_text(content: str, encoding: str, tmp_path: Path) -> None:
+def test_the_encoding_of_a_text(content: str, encoding: str, read: Read) -> None:
     """It is found, and a byte order mark is no part of the text."""
     ascii_first = "# plain ASCII before it\n" * 2000
-    text = read(tmp_path, "a.txt", (ascii_first + content).encode(encoding))
+    text = read("a.txt", (ascii_first + content).encode(encoding))
 
     assert text.lines[2000:] == tuple(content.split("\n"))
 
 
-def test_utf_16_of_the_other_byte_order(tmp_path: Path) -> None:
+def test_utf_16_of_the_other_byte_order(read: Read) -> None:
     """It is read too."""
     content = codecs.BOM_UTF16_BE + "Größe\n".encode("utf-16-be")
 
-    assert read(tmp_path, "a.txt", content).lines == ("Größe",)
+    assert read("a.txt", content).lines == ("Größe",)
 
 
 @pytest.mark.parametrize(
     "content",
     [b"a\0b", b"a" * (3 << 20) + b"\0", bytes(range(1, 32)) * 40, b"\xff\xfea\0\0\0b\0"],
 )
-def test_a_binary_file(content: bytes, tmp_path: Path) -> None:
+def test_a_binary_file(content: bytes, read: Read) -> None:
     """It is refused, wherever its first NUL is."""
     with pytest.raises(UnreadableDocumentError) as caught:
-        read(tmp_path, "a.txt", content)
+        read("a.txt", content)
 
     assert caught.value.reason == "a binary file"
 
 
-def test_a_character_on_the_border_of_two_chunks(tmp_path: Path) -> None:
+def test_a_character_on_the_border_of_two_chunks(read: Read) -> None:
     """It does not make UTF-8 something else."""
     content = "x" * ((1 << 20) - 1) + "ü\n"
 
-    assert read(tmp_path, "a.txt", content.encode()).lines == (content[:-1],)
+    assert read("a.txt", content.encode()).lines == (content[:-1],)
 
 
-def test_markdown(tmp_path: Path) -> None:
+def test_markdown(read: Read) -> None:
     """Its headings are found, and its lines are as they are in the file."""
     content = (
         "---\ntitle: 'My lease'\n---\n# Lease *A* #\n\nRent\n====\n"
         "```\n# no\n```\n\n    # no\n   ## `b`\n"
     )
-    text = read(tmp_path, "a.md", content.encode())
+    text = read("a.md", content.encode())
 
     assert text.title == "My lease"
     assert text.lines == tuple(content.splitlines())
@@ -112,10 +106,10 @@ def test_markdown(tmp_path: Path) -> None:
     )
 
 
-def test_the_first_heading_is_the_title_of_markdown(tmp_path: Path) -> None:
+def test_the_first_heading_is_the_title_of_markdown(read: Read) -> None:
     """Unless it has none: then the file's name."""
-    assert read(tmp_path, "a.md", b"text\n\n# Lease\n").title == "Lease"
-    assert read(tmp_path, "a.md", b"text\n\n## Lease\n").title == "a.md"
+    assert read("a.md", b"text\n\n# Lease\n").title == "Lease"
+    assert read("a.md", b"text\n\n## Lease\n").title == "a.md"
 
 
 MARKDOWN_LINES = st.sampled_from(
@@ -164,10 +158,10 @@ def test_headings_of_markdown_are_those_of_commonmark(lines: list[str]) -> None:
     ],
 )  # fmt: skip
 def test_definitions_are_the_headings_of_code(
-    name: str, content: str, headings: list[tuple[int, int, str]], tmp_path: Path
+    name: str, content: str, headings: list[tuple[int, int, str]], read: Read
 ) -> None:
     """A method stands under its class."""
-    text = read(tmp_path, name, content.encode())
+    text = read(name, content.encode())
 
     assert text.lines == tuple(content.splitlines())
     assert text.headings == tuple(Heading(*heading) for heading in headings)
@@ -185,14 +179,14 @@ def test_definitions_are_the_headings_of_code(
     ],
 )  # fmt: skip
 def test_a_row_of_csv_is_a_line(
-    name: str, content: str, lines: tuple[str, ...], tmp_path: Path
+    name: str, content: str, lines: tuple[str, ...], read: Read
 ) -> None:
     """It has the number that its beginning has in the file."""
-    assert read(tmp_path, name, content.encode()).lines == lines
+    assert read(name, content.encode()).lines == lines
 
 
-def test_a_quote_that_is_never_closed(tmp_path: Path) -> None:
+def test_a_quote_that_is_never_closed(read: Read) -> None:
     """Such a CSV is read as a plain text."""
     content = 'a,b\n"' + "x\n" * 100_000
 
-    assert read(tmp_path, "a.csv", content.encode()).lines == tuple(content.splitlines())
+    assert read("a.csv", content.encode()).lines == tuple(content.splitlines())

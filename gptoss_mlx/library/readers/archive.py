@@ -10,11 +10,10 @@ from types import TracebackType
 
 from gptoss_mlx.library.readers.source import Source
 
-__all__ = ["MAX_MEMBER_BYTES", "Archive"]
+__all__ = ["Archive"]
 
-MAX_MEMBER_BYTES = 32 << 20
-"""The most that a member takes that is parsed as XML or HTML."""
-
+# A member is parsed in memory.
+_MAX_MEMBER_BYTES = 32 << 20
 _MAX_TOTAL_BYTES = 512 << 20
 _MAX_MEMBERS = 20_000
 
@@ -27,8 +26,7 @@ _ENCRYPTED = 1  # of the flags of a member
 class Archive:
     """A ZIP archive whose sizes are within limits.
 
-    zipfile stops at the size that the directory states, so that is the limit of what is
-    inflated too.
+    No more of a member is inflated than the directory states.
 
     Raises:
         UnreadableDocumentError: It is damaged, encrypted, or inflates to too much.
@@ -84,7 +82,11 @@ class Archive:
         """
         if name not in self._members:
             raise self._source.unreadable(f"is damaged: it has no {name}")
-        if self.nbytes(name) > MAX_MEMBER_BYTES:
-            limit = MAX_MEMBER_BYTES >> 20
+        if self.nbytes(name) > _MAX_MEMBER_BYTES:
+            limit = _MAX_MEMBER_BYTES >> 20
             raise self._source.unreadable(f"{name} in it is over {limit} MB")
-        return self._zip.read(self._members[name])
+        # Without a size it would inflate all that is there, whatever the directory states.
+        with self._zip.open(self._members[name]) as file:
+            content = file.read(self.nbytes(name))
+            file.read(1)  # checks the checksum
+        return content

@@ -7,20 +7,28 @@ elements.
 
 from __future__ import annotations
 
+import io
 import re
+import zipfile
 from collections.abc import Iterator
 from typing import Any
 
-from gptoss_mlx.library.readers.archive import MAX_MEMBER_BYTES, Archive
+from gptoss_mlx.library.readers.archive import Archive
 from gptoss_mlx.library.readers.source import Source, missing, one_line
 from gptoss_mlx.library.text import Heading, Text
 
 __all__ = ["read_docx"]
 
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
-_P, _ROW, _CELL, _TEXT = f"{_W}p", f"{_W}tr", f"{_W}tc", f"{_W}t"
-_SPACES = (f"{_W}tab", f"{_W}br", f"{_W}cr")
-_HYPHEN = f"{_W}noBreakHyphen"
+_P, _ROW, _CELL = f"{_W}p", f"{_W}tr", f"{_W}tc"
+# What the elements of a text stand for; "" is their own text.
+_CHARACTERS = {
+    f"{_W}t": "",
+    f"{_W}tab": " ",
+    f"{_W}br": " ",
+    f"{_W}cr": " ",
+    f"{_W}noBreakHyphen": "-",
+}
 # The second copy of a text box, and text that was moved elsewhere.
 _LEFT_OUT = (
     "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback",
@@ -28,6 +36,7 @@ _LEFT_OUT = (
 )
 _HEADING = re.compile(r"heading ([1-9])", re.IGNORECASE)
 _MAX_STYLES_DEEP = 20
+_MAX_XML_BYTES = 64 << 20
 
 
 def read_docx(source: Source) -> Text:
@@ -42,15 +51,7 @@ def read_docx(source: Source) -> Text:
     except ImportError as error:
         raise missing(source, "python-docx") from error
 
-    with Archive(source) as archive:
-        if "[Content_Types].xml" not in archive:
-            raise source.unreadable("is damaged: it has no [Content_Types].xml")
-        for name in archive.names():
-            if name.endswith((".xml", ".rels")) and archive.nbytes(name) > MAX_MEMBER_BYTES:
-                limit = MAX_MEMBER_BYTES >> 20
-                raise source.unreadable(f"{name} in it is over {limit} MB")
-    source.file.seek(0)
-    document = docx.Document(source.file)
+    document = docx.Document(_copy(source))
     levels = _levels(document)
     lines: list[str] = []
     headings: list[Heading] = []
@@ -65,21 +66,48 @@ def read_docx(source: Source) -> Text:
     return Text(title or source.path.name, tuple(lines), tuple(headings))
 
 
+def _copy(source: Source) -> io.BytesIO:
+    """Copy the XML of the package within limits, which python-docx does not have."""
+    copy = io.BytesIO()
+    nbytes = 0
+    with Archive(source) as archive, zipfile.ZipFile(copy, "w") as written:
+        if "[Content_Types].xml" not in archive:
+            raise source.unreadable("is damaged: it has no [Content_Types].xml")
+        for name in archive.names():
+            is_xml = name.endswith((".xml", ".rels"))
+            content = archive.read(name) if is_xml else b""  # no pictures
+            nbytes += len(content)
+            if nbytes > _MAX_XML_BYTES:
+                raise source.unreadable(f"over {_MAX_XML_BYTES >> 20} MB of text")
+            written.writestr(name, content)
+    copy.seek(0)
+    return copy
+
+
 def _levels(document: Any) -> dict[str, int]:
     """Return the level of each heading style, by its id."""
-    levels: dict[str, int] = {}
-    for style in document.styles:
-        base, deep = style, 0
-        while base is not None and deep < _MAX_STYLES_DEEP:
-            name = base.name or ""
-            if found := _HEADING.fullmatch(name):
-                levels[style.style_id] = min(int(found[1]), 6)
-            elif name.lower() == "title":
-                levels[style.style_id] = 1
-            if style.style_id in levels:
-                break
-            base, deep = getattr(base, "base_style", None), deep + 1
-    return levels
+    names: dict[str, str] = {}
+    bases: dict[str, str] = {}
+    # python-docx looks each base up among all styles, which is quadratic.
+    for style in document.styles.element.iterchildren(f"{_W}style"):
+        key = style.get(f"{_W}styleId") or ""
+        for child in style.iterchildren(f"{_W}name", f"{_W}basedOn"):
+            kind = names if child.tag == f"{_W}name" else bases
+            kind[key] = child.get(f"{_W}val") or ""
+    return {key: level for key in names if (level := _style_level(key, names, bases))}
+
+
+def _style_level(key: str, names: dict[str, str], bases: dict[str, str]) -> int:
+    for _ in range(_MAX_STYLES_DEEP):
+        name = names.get(key, "")
+        if found := _HEADING.fullmatch(name):
+            return min(int(found[1]), 6)
+        if name.lower() == "title":
+            return 1
+        if key not in bases:
+            break
+        key = bases[key]
+    return 0
 
 
 def _notes(document: Any) -> Iterator[Any]:
@@ -94,36 +122,36 @@ def _notes(document: Any) -> Iterator[Any]:
 
 def _blocks(root: Any, levels: dict[str, int]) -> Iterator[tuple[str, int]]:
     """Yield the text of each paragraph and table row, and its level if it is a heading."""
-    for element in list(root.iter(*_LEFT_OUT)):
-        # lxml's remove would take the text after it as well, but XML of Word has none.
-        element.getparent().remove(element)
-    for element in root.iter(_P, _ROW):
-        if next(element.iterancestors(_ROW), None) is not None:
-            continue
-        if element.tag == _ROW:
-            cells = [
-                one_line(" ".join(map(_paragraph, cell.iter(_P))))
-                for cell in element.iter(_CELL)
-                if next(cell.iterancestors(_ROW), None) is element
-            ]
-            text, level = " | ".join(cells).strip(), 0
-            text = text if any(cells) else ""
-        else:
-            text, level = one_line(_paragraph(element)), _level(element, levels)
-        if text:
-            yield text, level
+    from lxml import etree
 
-
-def _paragraph(paragraph: Any) -> str:
-    """Return the text of a paragraph, without those of text boxes in it."""
-    parts: list[str] = []
-    for element in paragraph.iter(_TEXT, _HYPHEN, *_SPACES):
-        if next(element.iterancestors(_P), None) is paragraph:
-            if element.tag == _TEXT:
-                parts.append(element.text or "")
-            else:
-                parts.append("-" if element.tag == _HYPHEN else " ")
-    return "".join(parts)
+    paragraphs: list[list[str]] = []  # those that are open: a text box is within one
+    cells: list[list[str]] = []
+    rows = 0  # how many are open
+    walk = etree.iterwalk(root, events=("start", "end"))
+    for event, element in walk:
+        tag = element.tag
+        if tag in _LEFT_OUT:
+            walk.skip_subtree()
+        elif event == "start":
+            rows += tag == _ROW
+            if tag == _P:
+                paragraphs.append([])
+            elif tag == _CELL and rows == 1:
+                cells.append([])
+            elif paragraphs and tag in _CHARACTERS:
+                paragraphs[-1].append(_CHARACTERS[tag] or element.text or "")
+        elif tag == _P:
+            text = one_line("".join(paragraphs.pop()))
+            if text and rows and cells:
+                cells[-1].append(text)
+            elif text:
+                yield text, _level(element, levels)
+        elif tag == _ROW:
+            rows -= 1
+            if not rows:
+                if any(cells):
+                    yield " | ".join(" ".join(cell) for cell in cells), 0
+                cells = []
 
 
 def _level(paragraph: Any, levels: dict[str, int]) -> int:

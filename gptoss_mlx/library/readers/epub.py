@@ -36,7 +36,9 @@ def read_epub(source: Source) -> Text:
         if "META-INF/rights.xml" in archive or "META-INF/sinf.xml" in archive:
             raise source.unreadable("is protected against copying (DRM)")
         opf, package = _package(archive, source)
-        chapters = _chapters(opf, package)
+        chapters = [name for name in _chapters(opf, package) if name in archive]
+        if not chapters:
+            raise source.unreadable("is damaged: it has no chapters")
         names = _names(archive, opf, package, source)
         lines: list[str] = []
         headings: list[Heading] = []

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from gptoss_mlx.library.readers.encoding import decode
 from gptoss_mlx.library.readers.source import Source, missing, one_line, read_all
@@ -12,15 +12,16 @@ from gptoss_mlx.library.text import Heading, Text
 
 __all__ = ["Blocks", "parse_html", "read_html"]
 
-# libxml2's tree takes about ten times as much memory.
+# A dense page takes 30 times as much memory as lines.
 _MAX_BYTES = 32 << 20
+_CHUNK_BYTES = 1 << 16
 
 # Where HTML states its encoding (https://html.spec.whatwg.org, section 13.2.3.2).
 _CHARSET = re.compile(rb"""(?:charset|encoding)\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE)
 _CHARSET_BYTES = 1024
 
 _LEFT_OUT = {
-    "audio", "button", "canvas", "datalist", "dialog", "embed", "head", "iframe", "math",
+    "audio", "button", "canvas", "datalist", "dialog", "embed", "iframe", "math",
     "nav", "noscript", "object", "rp", "rt", "script", "select", "style", "svg", "template",
     "video",
 }  # fmt: skip
@@ -29,7 +30,7 @@ _BLOCKS = {
     "details", "div", "dl", "dt", "fieldset", "figcaption", "figure", "footer", "form",
     "h1", "h2", "h3", "h4", "h5", "h6", "header", "hgroup", "hr", "html", "legend",
     "li", "main", "menu", "ol", "p", "pre", "section", "summary", "table", "tbody",
-    "tfoot", "thead", "tr", "ul",
+    "td", "tfoot", "th", "thead", "title", "tr", "ul",
 }  # fmt: skip
 _LEVELS = {f"h{level}": level for level in range(1, 7)}
 
@@ -89,99 +90,100 @@ def parse_html(content: bytes, source: Source, *, declared: str | None = None) -
     blocks = Blocks()
     if not text.strip():
         return blocks
-    # The size is limited above, and lxml expands no entities of a DTD in HTML.
+    # With a target it builds no tree, which would take 50 times the memory of the page, and
+    # quadratic time for a tag of many attributes.
     parser = etree.HTMLParser(
-        encoding="utf-8",
-        no_network=True,
-        remove_comments=True,
-        remove_pis=True,
-        huge_tree=True,
+        encoding="utf-8", no_network=True, huge_tree=True, target=_Collector(blocks)
     )
-    root = etree.fromstring(text.encode("utf-8", errors="replace"), parser)
-    if root is None:  # it has only comments
-        return blocks
-    title = root.find(".//head/title")
-    blocks.title = one_line("".join(title.itertext())) if title is not None else ""
-    _Walk(blocks).run(root)
+    content = text.encode("utf-8", errors="replace")
+    for start in range(0, len(content), _CHUNK_BYTES):
+        parser.feed(content[start : start + _CHUNK_BYTES])
+    parser.close()
     return blocks
 
 
-class _Walk:
-    """Walks through a tree and collects the text of its blocks."""
+@dataclass(slots=True)
+class _Row:
+    """A row of a table that is open.
+
+    Attributes:
+        start: Index of its first line.
+        headings: How many there were before it.
+        cells: Index of the first line of each cell.
+        is_plain: Whether it has neither rows nor preformatted text in it.
+    """
+
+    start: int
+    headings: int
+    cells: list[int] = field(default_factory=list)
+    is_plain: bool = True
+
+
+class _Collector:
+    """Collects the text of blocks from the events of a parser."""
 
     def __init__(self, blocks: Blocks) -> None:
         self._blocks = blocks
         self._text: list[str] = []
+        self._left_out = 0  # how many elements are open from the one that is left out on
         self._pre = 0  # how many <pre> are open
-        self._row: Any = None  # the <tr> whose cells share a line
-        self._cells = 0
+        self._rows: list[_Row] = []
 
-    def run(self, root: Any) -> None:
-        from lxml import etree
-
-        walk = etree.iterwalk(root, events=("start", "end"))
-        for event, element in walk:
-            left_out = _is_left_out(element)
-            if event == "start":
-                if left_out:
-                    walk.skip_subtree()
-                else:
-                    self._start(element)
-            else:
-                if not left_out:
-                    self._end(element)
-                self._add(element.tail)
-        self._flush()
-
-    def _start(self, element: Any) -> None:
-        tag = element.tag
-        if tag == "br":
+    def start(self, tag: str, attributes: Mapping[str, str]) -> None:
+        """Begin an element."""
+        if self._left_out:
+            self._left_out += 1
+        elif (
+            tag in _LEFT_OUT
+            or "hidden" in attributes
+            or (attributes.get("role") == "navigation")
+        ):
+            self._left_out = 1
+        elif tag == "br":
             self._text.append("\n")
-        elif tag == "pre":
+        elif tag in _BLOCKS:
             self._flush()
+            self._start_block(tag)
+
+    def _start_block(self, tag: str) -> None:
+        row = self._rows[-1] if self._rows else None
+        if tag == "pre":
             self._pre += 1
-        elif tag == "tr" and self._row is None:
-            self._flush()
-            self._cells = 0
-            self._row = element if _is_row_of_values(element) else None
-        elif tag in ("td", "th") and self._row is not None:
-            if self._cells:
-                self._text.append(" | ")
-            self._cells += 1
-        elif tag in _BLOCKS or tag in ("td", "th"):
-            self._flush()
-        self._add(element.text)
+        if row and tag in ("td", "th"):
+            row.cells.append(len(self._blocks.lines))
+        if row and tag in ("pre", "tr"):
+            row.is_plain = False
+        if tag == "tr":
+            self._rows.append(_Row(len(self._blocks.lines), len(self._blocks.headings)))
 
-    def _end(self, element: Any) -> None:
-        tag = element.tag
-        if element is self._row:
-            self._row = None
-            self._flush(one=True)
-        elif tag in _LEVELS:
-            self._flush(level=_LEVELS[tag], one=True)
-        elif tag == "pre":
-            self._flush()
-            self._pre -= 1
-        elif tag in _BLOCKS or tag in ("td", "th"):
-            self._flush()
-
-    def _add(self, text: str | None) -> None:
-        if text:
+    def data(self, text: str) -> None:
+        """Take text."""
+        if not self._left_out:
             self._text.append(text if self._pre else re.sub(r"[\r\n]", " ", text))
 
-    def _flush(self, *, level: int = 0, one: bool = False) -> None:
-        """End a block.
+    def end(self, tag: str) -> None:
+        """End an element."""
+        if self._left_out:
+            self._left_out -= 1
+        elif tag == "title":
+            self._blocks.title = self._blocks.title or one_line("".join(self._text))
+            self._text.clear()
+        elif tag in _BLOCKS:
+            self._flush(level=_LEVELS.get(tag, 0))
+            if tag == "pre":
+                self._pre = max(0, self._pre - 1)
+            elif tag == "tr" and self._rows:
+                self._end_row(self._rows.pop())
 
-        Args:
-            level: If it is a heading.
-            one: Whether it is one line, whatever breaks it has.
-        """
-        if self._row is not None:
-            self._text.append(" ")
-            return
+    def close(self) -> None:
+        """End the page."""
+        self._flush()
+
+    def _flush(self, *, level: int = 0) -> None:
+        """End a block, which is a heading if it has a level."""
         text = "".join(self._text)
         self._text.clear()
-        if one:
+        if level:
             lines = [one_line(text)]
         elif self._pre:
             lines = [line.rstrip() for line in re.split(r"\r\n|\r|\n", text)]
@@ -192,22 +194,14 @@ class _Walk:
             self._blocks.headings.append(Heading(len(self._blocks.lines), level, lines[0]))
         self._blocks.lines += lines
 
-
-def _is_row_of_values(row: Any) -> bool:
-    length = 0
-    for element in row.iter("table", "pre", *_LEVELS):
-        if element.tag:
-            return False
-    for text in row.itertext():
-        length += len(text)
-        if length > _MAX_ROW_CHARACTERS:
-            return False
-    return True
-
-
-def _is_left_out(element: Any) -> bool:
-    return (
-        element.tag in _LEFT_OUT
-        or "hidden" in element.attrib
-        or element.get("role") == "navigation"
-    )
+    def _end_row(self, row: _Row) -> None:
+        """Join the lines of a row, unless it is a page's layout."""
+        lines = self._blocks.lines
+        if not row.is_plain or len(self._blocks.headings) > row.headings:
+            return
+        ends = [*row.cells[1:], len(lines)]
+        cells = [
+            " ".join(lines[start:end]) for start, end in zip(row.cells, ends, strict=False)
+        ]
+        if any(cells) and sum(map(len, cells)) <= _MAX_ROW_CHARACTERS:
+            lines[row.start :] = [" | ".join(cells)]

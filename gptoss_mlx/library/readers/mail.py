@@ -15,6 +15,7 @@ from gptoss_mlx.library.text import Text
 __all__ = ["read_mail"]
 
 _MAX_BYTES = 128 << 20
+_MAX_PARTS = 50_000
 
 # The parser of headers takes quadratic time.
 _MAX_HEADER_CHARACTERS = 2_000
@@ -28,6 +29,8 @@ def read_mail(source: Source) -> Text:
         UnreadableDocumentError: It is too large, or is HTML and lxml is not installed.
     """
     content = read_all(source, max_bytes=_MAX_BYTES)
+    if content.count(b"\n--") > _MAX_PARTS:
+        raise source.unreadable(f"a mail of over {_MAX_PARTS:,} parts")
     message = email.message_from_bytes(content, policy=email.policy.default)
     headers = _headers(message)
     lines = [f"{name}: {headers[name]}" for name in _SHOWN if name in headers]

@@ -15,7 +15,7 @@ import resource
 import sys
 from typing import Any, BinaryIO
 
-MAX_BYTES = 3 << 30
+MAX_BYTES = 1 << 30
 MAX_PAGES = 20_000
 MAX_CHARACTERS = 64 << 20
 MAX_OUTLINE = 5_000
