@@ -43,7 +43,7 @@ FLOORS = tests/chat tests/cli/test_app.py tests/convert/test_interrupted.py \
 	tests/library tests/model/test_loading.py \
 	tests/model/test_parity.py tests/sharing tests/test_api.py tests/test_packaging.py \
 	tests/test_tokenizer.py tests/tools/test_functions.py tests/tools/test_signature.py \
-	-k "not 1500 and not 100000 and not rendered and not picture and not quick"
+	-k "not hostile_document and not 1500 and not 100000 and not rendered and not picture and not quick"
 
 floors: ## Test with the oldest packages that pyproject.toml allows.
 	@sh .ci/setup floors
