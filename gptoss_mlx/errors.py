@@ -26,6 +26,7 @@
   - ToolError
   - DownloadError
   - AnswerError
+  - UnreadableDocumentError
 
 A message states the rule and then the value found. A hint is the next command, with the
 user's own values if known. Both are one line, whatever they quote: characters
@@ -65,6 +66,7 @@ __all__ = [
     "StorageError",
     "ToolError",
     "UnfinishedError",
+    "UnreadableDocumentError",
     "UnsupportedModelError",
     "VerifyError",
     "WrongFileError",
@@ -255,6 +257,24 @@ class DownloadError(GptOssError):
     """A release cannot be downloaded, or differs from the released one."""
 
     hint = "Check the network, then run the same command again: it continues."
+
+
+class UnreadableDocumentError(GptOssError):
+    """A document's text cannot be read.
+
+    Attributes:
+        path: The document's.
+        reason: Why, in a few words, for a list of skipped files.
+    """
+
+    hint = "Save it as PDF with text, DOCX, HTML or plain text, or leave it out."
+
+    def __init__(
+        self, path: str | PathLike[str], reason: str, *, hint: str | None = None
+    ) -> None:
+        super().__init__(f"{path}: {reason}", hint=hint)
+        self.path = path
+        self.reason = escaped(reason)
 
 
 _WRONG_PATH = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP)

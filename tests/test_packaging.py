@@ -15,12 +15,16 @@ ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 # What --help must not wait for.
 HEAVY = {
+    "charset_normalizer",
+    "docx",
     "huggingface_hub",
     "jsonschema",
+    "lxml",
     "mlx",
     "mlx_lm",
     "numpy",
     "prompt_toolkit",
+    "pypdfium2",
     "rich",
     "tiktoken",
 }
@@ -68,10 +72,11 @@ def test_the_version_is_the_same_in_code_and_metadata() -> None:
 
 
 def test_what_is_imported_is_declared() -> None:
-    """Every third-party import has its package in ``dependencies``, and each is used."""
+    """Every third-party import has its package in pyproject.toml, and each is used."""
+    project = PYPROJECT["project"]
     declared = {
         canonical(re.split(r"[^\w.-]", entry)[0])
-        for entry in PYPROJECT["project"]["dependencies"]
+        for entry in project["dependencies"] + project["optional-dependencies"]["documents"]
     }
     provided = packages_distributions()
     used = {
@@ -81,6 +86,13 @@ def test_what_is_imported_is_declared() -> None:
 
     assert [top for top, packages in used.items() if not packages] == []
     assert set().union(*used.values()) == declared
+
+
+def test_the_tests_have_the_packages_that_read_documents() -> None:
+    """With the floors of the extra, so that ``make floors`` tests them."""
+    extra = PYPROJECT["project"]["optional-dependencies"]["documents"]
+
+    assert set(extra) <= set(PYPROJECT["dependency-groups"]["test"])
 
 
 def third_party_imports() -> set[str]:

@@ -1,0 +1,1 @@
+"""The user's own documents, indexed to answer questions from them offline."""
