@@ -23,7 +23,7 @@ __all__ = ["Hit", "Index"]
 # Passages that SQLite finds, to be ranked.
 _CANDIDATES = 150
 # Rows that SQLite ranks for a query: rarer words come first, and the rest are left out.
-_MAX_ROWS = 40_000
+_MAX_ROWS = 20_000
 _SAMPLE_LINES = 400
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gptoss_mlx.library.query import Group
-from gptoss_mlx.library.words import Analyzer, Terms, plain
+from gptoss_mlx.library.words import TOKEN, Analyzer, Terms, plain
 
 __all__ = ["Ranking"]
 
@@ -13,20 +13,18 @@ __all__ = ["Ranking"]
 K1 = 1.0
 B = 0.4
 MEAN_WORDS = 300
-TITLE = 1.0
+TITLE = 3.0
 HEADING = 0.4
 WINDOW = 40
-WINDOW_WEIGHT = 1.0
+WINDOW_WEIGHT = 0.5
 ADJACENT = 3
 ADJACENT_WEIGHT = 0.4
 PART = 0.7
-COVERAGE = 0.5
 # Of one passage; only a line that is longer than a passage exceeds it.
 _MAX_CHARACTERS = 20_000
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
+class _Found(NamedTuple):
     position: int
     group: int
     share: float
@@ -38,6 +36,8 @@ class Ranking:
     def __init__(self, groups: list[Group]) -> None:
         """Score passages by ``groups``."""
         self._weights = [group.weight for group in groups]
+        # By language and word: a passage is mostly of words that others have too.
+        self._known: dict[str, dict[str, list[tuple[int, float]]]] = {}
         self._wanted: dict[str, list[tuple[int, float]]] = {}
         for index, group in enumerate(groups):
             for term, share in group.terms.items():
@@ -45,25 +45,21 @@ class Ranking:
 
     def score(self, analyzer: Analyzer, title: str, headings: str, text: str) -> float:
         """Return how well a passage answers the query, from 0."""
-        tokens = analyzer.split(plain(text[:_MAX_CHARACTERS]))
-        found = self._find(tokens)
+        found, words = self._find(analyzer, text)
         in_title = self._shares(analyzer, title)
         in_headings = self._shares(analyzer, headings)
         counts: dict[int, float] = {}
         for each in found:
             counts[each.group] = counts.get(each.group, 0.0) + each.share
-        length = 1 - B + B * len(tokens) / MEAN_WORDS
-        total = covered = 0.0
+        length = 1 - B + B * words / MEAN_WORDS
+        total = 0.0
         for group, weight in enumerate(self._weights):
             count = counts.get(group, 0.0)
-            titled, headed = in_title.get(group, 0.0), in_headings.get(group, 0.0)
             total += weight * count * (K1 + 1) / (count + K1 * length)
-            total += weight * (TITLE * titled + HEADING * headed)
-            covered += weight * max(min(count, 1.0), titled, headed)
+            total += weight * TITLE * in_title.get(group, 0.0)
+            total += weight * HEADING * in_headings.get(group, 0.0)
         total += WINDOW_WEIGHT * self._densest(found)
-        total += ADJACENT_WEIGHT * self._adjacent(found)
-        everything = sum(self._weights) or 1.0
-        return float(total * (covered / everything) ** COVERAGE)
+        return total + ADJACENT_WEIGHT * self._adjacent(found)
 
     def best_line(self, analyzer: Analyzer, lines: list[str]) -> int:
         """Return the index of the line that most of the query is in."""
@@ -73,7 +69,7 @@ class Ranking:
             own = self._shares(
                 analyzer, "\n".join(lines[index : index + 2])[:_MAX_CHARACTERS]
             )
-            alone = self._shares(analyzer, line[:_MAX_CHARACTERS])
+            alone = self._shares(analyzer, line)
             score = 0.5 * self._worth(own) + self._worth(alone)
             scores.append(score)
         return max(range(len(lines)), key=lambda index: (scores[index], -index))
@@ -83,18 +79,31 @@ class Ranking:
 
     def _shares(self, analyzer: Analyzer, text: str) -> dict[int, float]:
         shares: dict[int, float] = {}
-        for each in self._find(analyzer.split(plain(text))):
+        for each in self._find(analyzer, text)[0]:
             shares[each.group] = max(shares.get(each.group, 0.0), each.share)
         return shares
 
-    def _find(self, tokens: list[Terms]) -> list[_Found]:
+    def _find(self, analyzer: Analyzer, text: str) -> tuple[list[_Found], int]:
+        # Also return how many words there are. Most of them are in no group.
+        known = self._known.setdefault(analyzer.language, {})
+        tokens = TOKEN.findall(plain(text[:_MAX_CHARACTERS]))
         found = []
         for position, token in enumerate(tokens):
-            for text, factor in ((token.words, 1.0), (token.parts, PART)):
-                for term in text.split():
-                    for group, share in self._wanted.get(term, ()):
-                        found.append(_Found(position, group, share * factor))
-        return found
+            matches = known.get(token)
+            if matches is None:
+                matches = known[token] = self._matches(analyzer.split(token))
+            for group, share in matches:
+                found.append(_Found(position, group, share))
+        return found, len(tokens)
+
+    def _matches(self, tokens: list[Terms]) -> list[tuple[int, float]]:
+        return [
+            (group, share * factor)
+            for token in tokens
+            for text, factor in ((token.words, 1.0), (token.parts, PART))
+            for term in text.split()
+            for group, share in self._wanted.get(term, ())
+        ]
 
     def _densest(self, found: list[_Found]) -> float:
         # The most that stands within WINDOW words.

@@ -11,8 +11,8 @@ from search_corpus import LANGUAGES, Query, corpus, queries
 from gptoss_mlx.library.index import Index
 
 Search = Callable[[str], list[tuple[str, int, int]]]
-# Right passages in the first 3, of 50.
-LEAST = {"en": 44, "de": 46, "ja": 37, "code": 41}
+# Right passages in the first 3, of 50, as reached; the aim is 45 in each language.
+LEAST = {"en": 44, "de": 46, "ja": 38, "code": 45}
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_a_sample_of_queries_in_their_passages_words(index: Index) -> None:
 def test_all_queries_against_plain_search(
     index: Index, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Our search is never worse than SQLite's own, and reaches its bar by language."""
+    """Our search is never worse than SQLite's own, nor than it was."""
     asked = list(queries())
     found = {"ours": right(ours(index), asked)}
     for name, tokenizer in (("porter", "porter unicode61"), ("trigram", "trigram")):
