@@ -191,7 +191,7 @@ def test_a_wrong_command_can_be_put_right(
 
 def test_a_wrong_command_is_not_part_of_the_next_line(keyboard: PipeInput) -> None:
     """The next prompt is empty."""
-    actual = typed(Scripted(), keyboard, f"/effrt low\r/effort\r{CTRL_D}")
+    actual = typed(Scripted(), keyboard, f"/effrt low\r/effort\r{CTRL_U}{CTRL_D}")
 
     assert actual.splitlines()[0].startswith("There is no command /effrt. Did you mean")
     assert actual.splitlines()[1] == "The effort is medium."
