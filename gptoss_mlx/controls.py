@@ -10,9 +10,10 @@ __all__ = ["escaped", "json_text", "without_controls"]
 # C0, DEL and C1, surrogates, and characters that change the writing direction.
 _CONTROLS = "\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff"
 # Line and paragraph separators, and characters without width: soft hyphen, zero-width
-# spaces, invisible operators, deprecated format characters, annotations, tags.
+# spaces, invisible operators, deprecated format characters, annotations, tags. Fillers of
+# Hangul syllables are letters but as invisible.
 _INVISIBLE = (
-    "\xad\u061c\u180e\u200b\u2028\u2029\u2060-\u2065\u206a-\u206f\ufeff\ufff9-\ufffb"
+    "\xad\u061c\u115f\u1160\u180e\u200b\u2028\u2029\u2060-\u2065\u206a-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb"
     "\U000e0000-\U000e0fff"
 )
 # Words and emoji contain joiners and direction marks. Names do not need them.

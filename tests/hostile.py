@@ -19,6 +19,7 @@ ESCAPES = (
     "\x00", "\x07", "\x08\x08\x08", "\x0b", "\x0c", "\x0e", "\x0f", "\x11\x13", "\r",
     "\x7f", "\u202ecod.exe", "\u202d", "\u2066\u2069", "\u2067", "\u061c",
     "\u200b", "\u2060", "\ufeff", "\u2028", "\u2029",
+    "\u115f", "\u1160", "\u3164", "\uffa0",
     "\U000e0041\U000e0042\U000e007f", "\ufff9a\ufffab\ufffb", "\xad",
 )  # fmt: skip
 """Each is one sample."""
@@ -34,6 +35,9 @@ def raw_controls(text: str, *, allowed: str = "\n\t") -> list[str]:
         character
         for character in text
         if character not in allowed
-        and unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
+        and (
+            character in "\u115f\u1160\u3164\uffa0"
+            or unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
+        )
         and character not in "\u200c\u200d\u200e\u200f"
     ]

@@ -19,7 +19,10 @@ def test_a_text_without_its_controls_is_otherwise_the_same() -> None:
     assert without_controls("a\x1b[31mb\r\n\tc\x07 ü🎉") == "a[31mb\n\tc ü🎉"
 
 
-@pytest.mark.parametrize("text", ["5\u202fkm", "👩\u200d💻", "a\u00a0b", "می\u200cخواهم"])
+@pytest.mark.parametrize(
+    "text",
+    ["5\u202fkm", "👩\u200d💻", "a\u00a0b", "می\u200cخواهم", "א\u200f1\u200e", "한글"],
+)
 def test_what_belongs_to_words_and_emoji_stays(text: str) -> None:
     """Narrow spaces stand before units, joiners make one sign of two."""
     assert without_controls(text) == text
@@ -32,4 +35,5 @@ def test_another_kind_of_line_end_is_a_line_end() -> None:
 
 def test_a_name_is_one_line_and_says_what_is_in_it() -> None:
     """Line ends and joiners too are written as escapes; printable characters stay."""
+    assert escaped("a\u200e\u200f\u3164b") == r"a\u200e\u200f\u3164b"
     assert escaped("ü\n\x1b[1m\u200d\U000e0041") == r"ü\n\x1b[1m\u200d\U000e0041"

@@ -32,12 +32,18 @@ COMMANDS = {
     "quit": ("", "leave"),
 }
 
+# Words that leave other programs; without a slash too they are no questions.
+LEAVING = ("exit", "quit", "exit()", "quit()", ":q", ":q!", ":wq")
+# A word after a slash that looks like a command.
+_WORD = re.compile(r"[^\W\d_][\w-]*")
+
 HARMLESS = ("help", "effort", "save")
 
 KEYS = (
     ("Ctrl-O", "show the reasoning, including the last answer's"),
     ("Ctrl-C", "stop the answer, or clear the line"),
     ("Ctrl-D", "leave"),
+    ("Up", "bring back an earlier line"),
     ("Esc, then Enter", "start a new line (Alt-Enter; Option-Enter if Option is Meta)"),
     ("//", "starts a question with a slash"),
 )
@@ -47,7 +53,7 @@ class Next(Enum):
     """What the chat does after a command."""
 
     GO_ON = "the next line"
-    CORRECT = "the same line, to be corrected"
+    REFUSED = "the next line, as the command did nothing"
     QUIT = "nothing"
 
 
@@ -67,23 +73,28 @@ class Command:
 def read_line(line: str) -> Command | str:
     """Tell a command from a question, which is returned without surrounding space.
 
-    A word after a slash is a command if it is known, similar to a known one, or alone on
-    the line. Other text after a slash is a question, for example a path.
+    A word after a slash is a command, known or not, unless it is the path of a file. Other
+    text after a slash is a question, for example a longer path.
     """
     text = line.strip()
+    if text in LEAVING:
+        return Command("exit")
     if text.startswith("//"):
         return text[1:]
     if not text.startswith("/") or "\n" in text:
         return text
     name, *rest = text[1:].split(maxsplit=1) or [""]
     argument = rest[0] if rest else ""
-    if name in COMMANDS or _closest(name) or (not argument and name.isalpha()):
+    if name in COMMANDS or ("/" not in name and _closest(name)):
+        return Command(name, argument)
+    if _WORD.fullmatch(name) and not os.path.lexists(f"/{name}"):
         return Command(name, argument)
     return text if name else Command("")
 
 
 def _closest(name: str) -> str | None:
-    close = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.7)
+    begun = [known for known in COMMANDS if name and known.startswith(name)]
+    close = begun or difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.7)
     return close[0] if close else None
 
 
@@ -100,7 +111,7 @@ def run_command(
     match command.name:
         case "help" | "clear" | "quit" as name if command.argument:
             say(f"/{name} takes no argument but got {escaped(command.argument)}.")
-            return Next.CORRECT
+            return Next.REFUSED
         case "help":
             _help(say)
         case "effort":
@@ -112,13 +123,16 @@ def run_command(
             return _save(command.argument, conversation, say)
         case "quit":
             return Next.QUIT
+        case "exit" | "bye" | "q":
+            say("/quit leaves.")
+            return Next.REFUSED
         case unknown:
             close = _closest(unknown)
             # A command that ends or clears the conversation is never suggested.
             meant = f"Did you mean /{close}?" if close in HARMLESS else "/help lists them."
             said = f"There is no command /{escaped(unknown)}."
             say(f"{said} {meant} (// starts a question with /.)")
-            return Next.CORRECT
+            return Next.REFUSED
     return Next.GO_ON
 
 
@@ -139,7 +153,7 @@ def _effort(argument: str, conversation: Conversation, say: Callable[[str], None
             say(f"The effort is now {effort}.")
             return Next.GO_ON
     say(f"The effort must be one of {', '.join(EFFORTS)} but is {escaped(argument)}.")
-    return Next.CORRECT
+    return Next.REFUSED
 
 
 def _save(argument: str, conversation: Conversation, say: Callable[[str], None]) -> Next:
@@ -158,7 +172,7 @@ def _save(argument: str, conversation: Conversation, say: Callable[[str], None])
     else:
         say(f"Saved to {escaped(name)}.")
         return Next.GO_ON
-    return Next.CORRECT
+    return Next.REFUSED
 
 
 def _write_new(file: Path, conversation: Conversation) -> None:

@@ -27,7 +27,7 @@ MAX_DEPTH = 8
 
 _TOKEN = re.compile(r"\\[A-Za-z]+|\\.|\s+|.", re.DOTALL)
 _COMMAND = re.compile(r"\\(?:text|mathrm|operatorname)\{[^{}]*\}|\\[A-Za-z]+")
-_WORDS = re.compile(r"[A-Za-z]{4,}|[A-Za-z]{2,}\s+[A-Za-z]{2,}")
+_WORDS = re.compile(r"[A-Za-z]{4,}|[A-Za-z]{2,}[,;:.]?\s+[A-Za-z]{2,}")
 # Characters of a formula that sums of money and shell variables lack.
 _MATHS = re.compile(r"[\\^_=+*<>()]|^[A-Za-z]{1,3}'*$")
 _PLAIN = frozenset("+-=<>()[]|/.,;:!?'*%≤≥≠→←×·−±∞∈∑∫√π°′")
@@ -60,7 +60,9 @@ def is_formula(source: str) -> bool:
 
     Dollar signs also mark amounts of money and shell variables.
     """
-    return bool(_MATHS.search(source)) and "\n\n" not in source
+    # A bar at the start, without another, separates the parts of a regular expression.
+    lone = source.startswith("|") and source.count("|") == 1
+    return bool(_MATHS.search(source)) and "\n\n" not in source and not lone
 
 
 def unicode_formula(source: str) -> str | None:
@@ -215,7 +217,7 @@ class _Reader:
         return " " if token is not None and (token.isalnum() or token[0] == "\\") else ""
 
     def _script(self, token: str, text: str) -> str:
-        if not text.strip() or text.endswith(" "):
+        if not text.strip() or text.strip() == "|" or text[-1] in " ([{=<>,;:/":
             raise _CannotConvertError
         argument = self._argument().replace(" ", "")
         scripts = text[len(text.rstrip(_SCRIPTS)) :]

@@ -4,6 +4,7 @@ CommonMark with tables and strikethrough, with these differences:
 
 - formulas are ``\( \)``, ``\[ \]``, ``$ $``, ``$$ $$`` and ``\begin{} \end{}``, and
   contain no Markdown;
+- bare addresses and Windows paths contain no Markdown and no formula;
 - a backslash stays unless it escapes a mark;
 - HTML, entities, images and link definitions are text;
 - lists and quotes that are nested too deeply are text too.
@@ -20,6 +21,7 @@ from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 from markdown_it.tree import SyntaxTreeNode
 
+from gptoss_mlx.chat.addresses import bare_address
 from gptoss_mlx.chat.formulas import is_formula
 
 __all__ = ["parse_blocks", "parse_inline", "whole_blocks"]
@@ -48,6 +50,8 @@ _LINK = re.compile(
     \ *)\)""",
     re.VERBOSE | re.DOTALL,
 )
+# Before a dollar sign: a price, or the end of a regular expression.
+_NO_OPENING = re.compile(r"[A-Za-z0-9^+?\]}]")
 _BAR = re.compile(r"(?<!\\)\|")
 _CELL_PART = re.compile(
     r"`[^`]{1,500}`|\\\(.{1,500}?\\\)|\$[^ $][^$]{0,200}\$|\\.|[^|\\`$]+|."
@@ -232,12 +236,19 @@ def _dollars(state: StateInline) -> bool:
     limit = min(state.posMax, begin + MAX_FORMULA)
     if begin >= limit or source[begin].isspace():
         return False
+    if _NO_OPENING.match(source, max(begin - 2, 0), begin - 1):
+        return False
     end = begin
     while (end := source.find("$", end, limit)) >= 0 and source[end - 1] == "\\":
         end += 1
     if end < 0 or source[end - 1].isspace() or source[end + 1 : end + 2].isalnum():
         return False
-    if not is_formula(source[begin:end]):
+    content = source[begin:end]
+    if re.fullmatch(r"`[^`]+`", content):  # without its marks it would be a formula
+        state.push("text", "", 0).content = source[state.pos : end + 1]
+        state.pos = end + 1
+        return True
+    if "`" in content or not is_formula(content):
         return False
     _push_formula(state, "$", begin, end, end + 1)
     return True
@@ -318,6 +329,7 @@ def _parser() -> MarkdownIt:
     inline.at("escape", _backslash)
     inline.at("link", _link)
     inline.before("escape", "formula", _formula)
+    inline.before("formula", "address", bare_address)
     inline.before("emphasis", "times", _times)
     return parser
 

@@ -30,6 +30,7 @@ class Prompt:
         self._session: PromptSession[str] = PromptSession(
             [("bold fg:ansicyan", "> ")],
             prompt_continuation="  ",
+            enable_suspend=True,
             key_bindings=_bindings(show_reasoning),
             completer=CommandCompleter(),
             # If true, lines under the prompt stay reserved for the completions.

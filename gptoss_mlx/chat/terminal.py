@@ -84,8 +84,6 @@ class _Chat:
                     follows = run_command(line, self._conversation, self.say)
                     if follows is Next.QUIT:
                         return
-                    if follows is Next.CORRECT:
-                        self._default = f"/{line.name} {line.argument}".rstrip()
                 elif line:
                     self._answer(line)
             except EOFError:

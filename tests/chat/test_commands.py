@@ -45,17 +45,26 @@ def run(line: str, conversation: Conversation) -> tuple[Next, list[str]]:
         ("/", Command("")),
         ("What is /etc?", "What is /etc?"),
         ("/usr/bin/foo: no. Why?", "/usr/bin/foo: no. Why?"),
-        ("/etc", Command("etc")),
+        ("/etc", "/etc"),
+        ("/tools", Command("tools")),
+        ("/model 20b", Command("model", "20b")),
+        ("/set x", Command("set", "x")),
+        ("/24 is a mask", "/24 is a mask"),
+        ("/quit/x", "/quit/x"),
+        ("exit", Command("exit")),
+        (" quit \n", Command("exit")),
+        (":q", Command("exit")),
+        ("exit how?", "exit how?"),
         ("/etc/", "/etc/"),
         ("/etc is full", "/etc is full"),
-        ("/load x", "/load x"),
+        ("/load x", Command("load", "x")),
         ("/clera now", Command("clera", "now")),
         ("/* a comment */", "/* a comment */"),
         ("/save\nis a word", "/save\nis a word"),
     ],
 )
 def test_a_line_is_a_command_or_a_question(line: str, read: Command | str) -> None:
-    """A line with one slash is a command; two slashes begin a question with one slash."""
+    """A word after a slash is a command unless it is a path; ``//`` asks."""
     assert read_line(line) == read
 
 
@@ -77,7 +86,7 @@ def test_effort_is_shown_and_set(conversation: Conversation) -> None:
 
     follows, said = run("/effort much", conversation)
 
-    assert follows is Next.CORRECT
+    assert follows is Next.REFUSED
     assert said == ["The effort must be one of low, medium, high but is much."]
     assert conversation.effort == "high"
 
@@ -94,10 +103,12 @@ def test_an_unknown_command_is_said_with_the_closest(conversation: Conversation)
     """It can be put right; what is close to none is told where to look."""
     follows, said = run("/efort high", conversation)
 
-    assert follows is Next.CORRECT
+    assert follows is Next.REFUSED
     assert "no command /efort. Did you mean /effort?" in said[0]
     assert "/help lists them" in run("/xyzzy", conversation)[1][0]
-    assert run("/", conversation)[0] is Next.CORRECT
+    assert "no command /sa. Did you mean /save?" in run("/sa", conversation)[1][0]
+    assert "no command /model. /help lists them" in run("/model 20b", conversation)[1][0]
+    assert run("/", conversation)[0] is Next.REFUSED
 
 
 @pytest.mark.parametrize(
@@ -109,7 +120,7 @@ def test_no_command_that_ends_a_conversation_is_suggested(
     """Otherwise a hasty Enter would end the conversation."""
     follows, said = run(line, conversation)
 
-    assert follows is Next.CORRECT
+    assert follows is Next.REFUSED
     assert "Did you mean /clear" not in said[0]
     assert "Did you mean /quit" not in said[0]
 
@@ -122,9 +133,17 @@ def test_what_a_command_does_not_take_is_refused(
     messages = list(conversation.messages)
     follows, said = run(line, conversation)
 
-    assert follows is Next.CORRECT
+    assert follows is Next.REFUSED
     assert said == [f"{line.split()[0]} takes no argument but got {line.split()[1]}."]
     assert conversation.messages == messages
+
+
+@pytest.mark.parametrize("line", ["exit", "quit", ":q", "/exit", "/bye", "/q"])
+def test_a_word_that_leaves_other_programs_is_not_asked(
+    line: str, conversation: Conversation
+) -> None:
+    """The command that leaves is told."""
+    assert run(line, conversation) == (Next.REFUSED, ["/quit leaves."])
 
 
 def test_quit_leaves(conversation: Conversation) -> None:
@@ -166,7 +185,7 @@ def test_what_is_there_is_not_overwritten(
     file.write_text("mine")
     follows, said = run(f"/save {file}", conversation)
 
-    assert follows is Next.CORRECT
+    assert follows is Next.REFUSED
     assert said == [f"{file}: already exists: choose another name."]
     assert file.read_text() == "mine"
 
@@ -176,7 +195,7 @@ def test_a_disk_that_refuses_is_a_line(conversation: Conversation, tmp_path: Pat
     for name in (tmp_path / "no" / "x", tmp_path, "/", "a\0b", "~nobody-here/x", "x" * 300):
         follows, said = run(f"/save {name}", conversation)
 
-        assert follows is Next.CORRECT
+        assert follows is Next.REFUSED
         assert len(said) == 1
         assert "\n" not in said[0]
 
@@ -205,7 +224,7 @@ def test_what_lies_beside_it_stays(conversation: Conversation, tmp_path: Path) -
 
     assert set(tmp_path.iterdir()) == {*before, tmp_path / "chat.json"}
     assert target.read_text() == "mine"
-    assert follows is Next.CORRECT
+    assert follows is Next.REFUSED
     assert said == [f"{dangling}: already exists: choose another name."]
     assert dangling.is_symlink()
     assert not dangling.exists()

@@ -112,6 +112,42 @@ def test_nothing_the_model_wrote_vanishes(text: str, expected: str) -> None:
     assert shown(text) == f"{expected}\n"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Regex ^a$|^b$",
+        "Regex ^a+$|^b+$ or (a)$|(^b|c)$ or ^$|^b$",
+        "https://x.y/?q=$a$&b=*c*",
+        "See https://x.y/_a_/**b**/~~c~~?d=$x_1$, or http://x.y/$a*b$.",
+        "file://x/*a*b*c",
+        "$`a`$ and $`x_1`$",
+        r"C:\Users\*name* and D:\_a_\*.txt and c:\$x_1$\y",
+        "$5 + tax, or 3$",
+        "US$5=CA$6 and x$y=z$",
+        "a$x_1$",
+    ],
+)
+def test_what_is_no_markup_stays_as_written(text: str) -> None:
+    """Regular expressions, addresses, paths and sums of money contain dollars too."""
+    assert shown(text) == f"{text}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("**https://x.y/a**, *http://x.y*", "https://x.y/a, http://x.y"),
+        ("[https://x.y/_a_](https://x.y/_a_)", "https://x.y/_a_"),
+        (r"**C:\new** and \*a\*", r"C:\new and *a*"),
+        (r"https://x.y/a\_b", "https://x.y/a_b"),
+        (r"($x_1$), *$x_1$*, 设$x_1$, $P(A|B)$", "(x₁), x₁, 设x₁, P(A|B)"),
+        (r"f:\(x_1\) and $f: x_1$ and note: *a*", "f:x₁ and f: x₁ and note: a"),
+    ],
+)
+def test_markup_around_an_address_or_a_formula_is_markup(text: str, expected: str) -> None:
+    """Marks at the end of an address do not belong to it."""
+    assert shown(text) == f"{expected}\n"
+
+
 @pytest.mark.parametrize("width", [20, 80, 140])
 @pytest.mark.parametrize("begin", ["", "- a\n\n  ", "> "])
 def test_code_is_shown_as_it_is_to_be_copied(width: int, begin: str) -> None:

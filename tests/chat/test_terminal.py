@@ -6,9 +6,10 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from prompt_toolkit.application import create_app_session
+from prompt_toolkit.application import Application, create_app_session
 from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
+from prompt_toolkit.history import InMemoryHistory
 from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output import DummyOutput
 from rich.console import Console
@@ -25,7 +26,7 @@ from gptoss_mlx.harmony.messages import Message, ToolDescription
 from gptoss_mlx.tokenizer import load_tokenizer
 from gptoss_mlx.tools.functions import Function, Functions
 
-CTRL_C, CTRL_D, CTRL_O, CTRL_U = "\x03", "\x04", "\x0f", "\x15"
+CTRL_C, CTRL_D, CTRL_O, CTRL_U, CTRL_Z = "\x03", "\x04", "\x0f", "\x15", "\x1a"
 ALT_ENTER = "\x1b\r"
 HEAD = (
     "a script\n/help lists the commands, Ctrl-C stops an answer, Ctrl-D or /quit leaves\n"
@@ -176,12 +177,39 @@ def test_quit_leaves(keyboard: PipeInput) -> None:
     assert typed(Scripted(), keyboard, "/quit\r") == ""
 
 
-def test_a_wrong_command_can_be_put_right(keyboard: PipeInput) -> None:
-    """It stands at the next prompt, and nothing is sent to the model."""
-    actual = typed(Scripted(), keyboard, f"/effrt low\r{CTRL_U}/effort\r{CTRL_D}")
+def test_a_wrong_command_can_be_put_right(
+    keyboard: PipeInput, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The history, which the Up arrow shows, has the line as typed."""
+    lines: list[str] = []
+    monkeypatch.setattr(InMemoryHistory, "store_string", lambda _, line: lines.append(line))
+    actual = typed(Scripted(), keyboard, f"/effrt  low\r{CTRL_D}")
+
+    assert actual.startswith("There is no command /effrt. Did you mean /effort?")
+    assert lines == ["/effrt  low"]
+
+
+def test_a_wrong_command_is_not_part_of_the_next_line(keyboard: PipeInput) -> None:
+    """The next prompt is empty."""
+    actual = typed(Scripted(), keyboard, f"/effrt low\r/effort\r{CTRL_U}{CTRL_D}")
 
     assert actual.splitlines()[0].startswith("There is no command /effrt. Did you mean")
     assert actual.splitlines()[1] == "The effort is medium."
+
+
+def test_ctrl_z_at_the_prompt_suspends_the_program(
+    keyboard: PipeInput, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not typed into the question."""
+    suspended = []
+    monkeypatch.setattr(
+        Application, "suspend_to_background", lambda *_, **__: suspended.append(1)
+    )
+    model = Scripted(turn("", "One."))
+    typed(model, keyboard, f"o{CTRL_Z}ne\r{CTRL_D}")
+
+    assert suspended == [1]
+    assert "<|message|>one<|end|>" in model.prompts[0]
 
 
 def test_ctrl_c_at_the_prompt_clears_the_question(keyboard: PipeInput) -> None:
