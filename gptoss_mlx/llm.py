@@ -68,7 +68,7 @@ class LLM:
         *,
         effort: Effort | None = None,
         instructions: str | None = None,
-        tools: Sequence[ToolLike] = (),
+        tools: Sequence[ToolLike] | None = (),
         temperature: float | None = None,
         top_p: float | None = None,
         max_tokens: int | None = None,
@@ -86,6 +86,7 @@ class LLM:
             instructions: Elsewhere called the system prompt.
             tools: Tools that the model may call: plain functions, described by
                 their type hints and docstrings, or ``Tool`` objects, for one conversation.
+                None: no tools.
                 The demo model does not use them, which is a ``UserWarning``.
             temperature: 0 is greedy. None: as in ``sampling``.
             top_p: Draw from the likeliest tokens that together have this probability.
@@ -127,7 +128,7 @@ class LLM:
         *,
         effort: Effort | None = None,
         instructions: str | None = None,
-        tools: Sequence[ToolLike] = (),
+        tools: Sequence[ToolLike] | None = (),
         temperature: float | None = None,
         top_p: float | None = None,
         max_tokens: int | None = None,
@@ -165,7 +166,7 @@ class LLM:
         *,
         effort: Effort | None = None,
         instructions: str | None = None,
-        tools: Sequence[ToolLike] = (),
+        tools: Sequence[ToolLike] | None = (),
         temperature: float | None = None,
         top_p: float | None = None,
         max_tokens: int | None = None,

@@ -12,6 +12,7 @@ from gptoss_mlx.config import RELEASED
 from gptoss_mlx.demo.folder import DEMO, open_demo
 from gptoss_mlx.device import Machine, this_machine
 from gptoss_mlx.errors import ModelNotFoundError
+from gptoss_mlx.files import short
 from gptoss_mlx.model.footprint import Footprint, footprint_of
 from gptoss_mlx.model.memory import raised_limit_mb
 from gptoss_mlx.released_names import released_size
@@ -45,6 +46,7 @@ def open_model(
         ConfigError: Its config.json is wrong.
         DataError: The demo model in the package was changed.
         StorageError: The model cannot be read, or the demo model cannot be written.
+        ValueError: It is neither a name nor a path.
     """
     if name_or_path is None:
         model, reason = best_model(this_machine())
@@ -52,6 +54,11 @@ def open_model(
             return open_checkpoint(model.path)
         say(reason)
         return open_demo(say)
+    if not isinstance(name_or_path, (str, os.PathLike)):
+        raise ValueError(
+            f"[load] name_or_path must be a model's name or folder but got "
+            f"{short(name_or_path)}."
+        )
     if os.fspath(name_or_path) == DEMO:
         return open_demo(say)
     try:

@@ -17,7 +17,7 @@ from gptoss_mlx.harmony.messages import (
     ToolNamespace,
     system_message,
 )
-from gptoss_mlx.llm import LLM, load
+from gptoss_mlx.llm import LLM, load, load_model
 from gptoss_mlx.tokenizer import load_tokenizer
 from gptoss_mlx.tools.functions import Function, Functions
 from gptoss_mlx.tools.tool import Tool
@@ -338,3 +338,62 @@ def test_sampling_can_be_chosen() -> None:
     """Otherwise it is as the model's folder says: the demo is greedy."""
     assert load("demo").sampling == Sampling(0)
     assert load("demo", sampling=Sampling(0.5, seed=1)).sampling == Sampling(0.5, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("max_tokens", 1.5),
+        ("max_tokens", "5"),
+        ("max_tokens", True),
+        ("max_tokens", 0),
+        ("temperature", "hot"),
+        ("top_p", "most"),
+        ("seed", "lucky"),
+        ("instructions", 5),
+        ("tools", 5),
+    ],
+)
+def test_an_argument_of_another_type_is_named_with_its_value(
+    argument: str, value: Any
+) -> None:
+    """Before the model is asked, also where the answer would be streamed."""
+    ours, model = llm()
+
+    for method in (ours.ask, ours.stream, ours.conversation):
+        with pytest.raises(ValueError, match=f"{argument} must .* but got {value!r}"):
+            method("Well?", **{argument: value})
+    assert model.prompts == []
+
+
+def test_a_question_of_a_conversation_must_be_a_text() -> None:
+    """The error names what came."""
+    ours, _ = llm()
+
+    with pytest.raises(ValueError, match="question must be a text but got 5"):
+        ours.conversation().ask(5)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"max_tokens must be an integer .* got 1.5"):
+        ours.conversation().ask("Well?", max_tokens=1.5)  # type: ignore[arg-type]
+
+
+def test_none_means_no_tools() -> None:
+    """As an empty list does."""
+    ours, _ = llm(turn("", "Yes."))
+
+    assert ours.ask("Well?", tools=None).text == "Yes."
+
+
+def test_a_conversation_is_shown_by_its_size() -> None:
+    """In a notebook, for example."""
+    ours, _ = llm()
+
+    assert repr(ours.conversation("Well?")) == "<Conversation of 2 messages, no tools>"
+    assert repr(ours.conversation(tools=[ADD])) == "<Conversation of 2 messages, 1 tool>"
+
+
+def test_what_is_neither_a_name_nor_a_dtype_is_refused() -> None:
+    """The error names the argument and the value."""
+    with pytest.raises(ValueError, match=r"name_or_path must be .* but got 5"):
+        load(5)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"dtype must be .* but got 'float16'"):
+        load_model("demo", dtype="float16")  # type: ignore[arg-type]

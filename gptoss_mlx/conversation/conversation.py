@@ -14,8 +14,10 @@ from gptoss_mlx.conversation.opening import opening_messages
 from gptoss_mlx.conversation.read import Messages, read_messages
 from gptoss_mlx.conversation.turn import run_turn
 from gptoss_mlx.conversation.turn_events import TurnEvent
+from gptoss_mlx.files import short
 from gptoss_mlx.generation.request import Progress, TokenSource
 from gptoss_mlx.generation.sampling import Sampling
+from gptoss_mlx.generation.stops import check_max_tokens
 from gptoss_mlx.harmony.messages import Effort, Message
 from gptoss_mlx.tokenizer import Tokenizer
 from gptoss_mlx.tools.signature import ToolLike, read_tools
@@ -46,7 +48,7 @@ class Conversation:
         effort: Effort | None = None,
         instructions: str | None = None,
         current_date: datetime.date | None = None,
-        tools: Sequence[ToolLike] = (),
+        tools: Sequence[ToolLike] | None = (),
         sampling: Sampling = Sampling(),
         max_tokens: int | None = None,
     ) -> None:
@@ -63,7 +65,7 @@ class Conversation:
             instructions: Elsewhere called the system prompt.
             current_date: The date for the model. None: no date.
             tools: Tools that the model may call: ``Tool`` objects or plain functions; see
-                ``function_from``.
+                ``function_from``. None: no tools.
             sampling: How tokens are drawn.
             max_tokens: The most tokens of an answer, reasoning included.
 
@@ -72,6 +74,8 @@ class Conversation:
             ValueError: ``effort`` is not an effort; or it is given beside a system
                 ``Message``; or that does not describe a built-in tool in ``tools``.
         """
+        check_max_tokens(max_tokens, "Conversation")
+        _check_text("instructions", instructions)
         self.source = source
         self._tokenizer = tokenizer
         self._given = read_messages(messages)
@@ -85,6 +89,14 @@ class Conversation:
         self._turn: Generator[TurnEvent] | None = None
         self._is_new = True  # the tools still have to be reset
         self.messages = [*self._opening(effort), *self._given.messages]
+
+    def __repr__(self) -> str:
+        """Return its size, e.g. ``<Conversation of 3 messages, 1 tool>``."""
+        messages, tools = len(self.messages), len(self._tools)
+        return (
+            f"<Conversation of {messages} message{'s' if messages != 1 else ''}, "
+            f"{tools or 'no'} tool{'s' if tools != 1 else ''}>"
+        )
 
     @property
     def effort(self) -> Effort:
@@ -163,8 +175,10 @@ class Conversation:
             ContextError: There is no room for an answer. The question is not kept.
             DeviceError: The device cannot compute. If an answer has begun, it is kept with
                 its question.
-            ValueError: Another thread is waiting for an answer.
+            ValueError: Another thread is waiting for an answer; or an argument is of
+                another type.
         """
+        _check_text("question", question)
         self._end_turn()
         if self._is_new:
             self._is_new = False
@@ -217,3 +231,8 @@ class Conversation:
             current_date=self._current_date,
             tools=self._tools,
         )
+
+
+def _check_text(name: str, text: object) -> None:
+    if not (text is None or isinstance(text, str)):
+        raise ValueError(f"[Conversation] {name} must be a text but got {short(text)}.")

@@ -17,6 +17,14 @@ Messages = str | Sequence[Message | Mapping[str, object]]
 
 HINT = 'Give each message as {"role": "user", "content": "..."}.'
 
+CALLS_HINT = (
+    'Give a call as {"role": "assistant", "recipient": "functions.NAME", "content": '
+    '"{...}"} and its result as {"role": "tool", "name": "functions.NAME", "content": '
+    '"..."}, or pass Answer.messages.'
+)
+
+CALL_KEYS = ("tool_calls", "tool_call_id", "function_call")
+
 KEYS = ("role", "content", "name", "channel", "recipient", "content_type")
 
 
@@ -72,14 +80,13 @@ def read_messages(messages: Messages) -> Given:
 
 def _read(item: object, where: str) -> Message:
     """Read a mapping. An unknown key is an error."""
-    hint = HINT
     fields = item if isinstance(item, Mapping) else {}
+    calls = any(fields.get(key) is not None for key in CALL_KEYS)
+    hint = CALLS_HINT if calls else HINT
     for key, value in fields.items():
         # OpenAI's client writes missing fields as None.
         if key in KEYS or value is None:
             continue
-        if key in ("tool_calls", "tool_call_id", "function_call"):
-            hint = "Give calls and results as Answer.messages has them."
         raise HarmonyError(
             f"{where} must have no keys but {', '.join(KEYS)} but has {key!r}.", hint=hint
         )

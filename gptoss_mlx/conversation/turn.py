@@ -34,7 +34,7 @@ from gptoss_mlx.conversation.usage import Clock, Usage
 from gptoss_mlx.errors import GptOssError, ToolError
 from gptoss_mlx.generation.request import Progress, Request, TokenSource
 from gptoss_mlx.generation.sampling import Sampling
-from gptoss_mlx.generation.stops import Stops
+from gptoss_mlx.generation.stops import Stops, check_max_tokens
 from gptoss_mlx.harmony.messages import Message
 from gptoss_mlx.harmony.parse import ParsedMessage, StreamParser
 from gptoss_mlx.harmony.render import render_conversation
@@ -95,8 +95,7 @@ def run_turn(
         ValueError: ``max_tokens`` is under 1, or a number of ``sampling`` is out of range.
         Exception: Raised by the source, or by a tool that breaks its contract.
     """
-    if max_tokens is not None and max_tokens < 1:
-        raise ValueError(f"[run_turn] max_tokens must be 1 or more but got {max_tokens}.")
+    check_max_tokens(max_tokens, "run_turn")
     return _Turn(
         messages,
         source,

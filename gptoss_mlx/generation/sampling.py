@@ -11,6 +11,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -106,14 +107,15 @@ def make_sampler(
     Raises:
         ValueError: A number is out of its range.
     """
-    if not 0 <= temperature <= MAX_NUMBER:
+    if not (_is_number(temperature) and 0 <= temperature <= MAX_NUMBER):
         raise ValueError(
             f"[make_sampler] temperature must be 0 or more but got {short(temperature)}."
         )
     _check_filters("make_sampler", top_p, top_k, min_p)
     if seed is not None and not (isinstance(seed, int) and 0 <= seed < 1 << 64):
         raise ValueError(
-            f"[make_sampler] seed must be an integer from 0 to 2^64 - 1 but got {seed}."
+            "[make_sampler] seed must be an integer from 0 to 2^64 - 1 "
+            f"but got {short(seed)}."
         )
     if temperature == 0:
         return lambda logits: mx.argmax(logits, axis=-1)
@@ -307,9 +309,15 @@ def read_sampling_defaults(folder: Path) -> Sampling:
 
 
 def _check_filters(where: str, top_p: float, top_k: int, min_p: float) -> None:
-    if not 0 < top_p <= 1:
-        raise ValueError(f"[{where}] top_p must be over 0 and at most 1 but got {top_p}.")
-    if top_k < 0:
-        raise ValueError(f"[{where}] top_k must be 0 or more but got {top_k}.")
-    if not 0 <= min_p <= 1:
-        raise ValueError(f"[{where}] min_p must be from 0 to 1 but got {min_p}.")
+    if not (_is_number(top_p) and 0 < top_p <= 1):
+        raise ValueError(
+            f"[{where}] top_p must be over 0 and at most 1 but got {short(top_p)}."
+        )
+    if not (isinstance(top_k, Integral) and top_k >= 0):
+        raise ValueError(f"[{where}] top_k must be 0 or more but got {short(top_k)}.")
+    if not (_is_number(min_p) and 0 <= min_p <= 1):
+        raise ValueError(f"[{where}] min_p must be from 0 to 1 but got {short(min_p)}.")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)

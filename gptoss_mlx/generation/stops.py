@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Literal
 
+from gptoss_mlx.files import short
 from gptoss_mlx.tokenizer import STOP_TOKENS, StreamDecoder, load_tokenizer
 
-__all__ = ["FinishReason", "StopDetector", "StopStrings", "Stops"]
+__all__ = ["FinishReason", "StopDetector", "StopStrings", "Stops", "check_max_tokens"]
 
 FinishReason = Literal["stop", "length", "context"]
 """A stop token or text, ``max_tokens`` reached, or a full context."""
@@ -35,10 +37,25 @@ class Stops:
         Raises:
             ValueError: ``max_tokens`` is under 1, or a text is empty.
         """
-        if self.max_tokens is not None and self.max_tokens < 1:
-            raise ValueError(f"[Stops] max_tokens must be 1 or more: {self.max_tokens}.")
+        check_max_tokens(self.max_tokens, "Stops")
         if "" in self.strings:
             raise ValueError("[Stops] strings must not be empty but one is.")
+
+
+def check_max_tokens(max_tokens: int | None, where: str) -> None:
+    """Refuse what is not a number of tokens.
+
+    Raises:
+        ValueError: It is under 1, or not an integer.
+    """
+    if max_tokens is None:
+        return
+    whole = isinstance(max_tokens, Integral) and not isinstance(max_tokens, bool)
+    if not (whole and max_tokens >= 1):
+        raise ValueError(
+            f"[{where}] max_tokens must be an integer of 1 or more "
+            f"but got {short(max_tokens)}."
+        )
 
 
 class StopDetector:

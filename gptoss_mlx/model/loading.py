@@ -13,6 +13,7 @@ from gptoss_mlx.checkpoint.folder import Checkpoint, open_checkpoint
 from gptoss_mlx.device import compute_dtype
 from gptoss_mlx.device_errors import device_errors
 from gptoss_mlx.errors import StorageError
+from gptoss_mlx.files import short
 from gptoss_mlx.model.transformer import Model
 
 __all__ = ["load_model"]
@@ -42,7 +43,12 @@ def load_model(
         ConfigError: config.json is wrong or of another model.
         DeviceError: The memory is too small, or there is no device.
         StorageError: A file cannot be read.
+        ValueError: ``dtype`` is another one.
     """
+    if not (dtype is None or dtype in (mx.bfloat16, mx.float32)):
+        raise ValueError(
+            f"[load_model] dtype must be mx.bfloat16 or mx.float32 but got {short(dtype)}."
+        )
     checkpoint = path if isinstance(path, Checkpoint) else open_checkpoint(Path(path))
     dtype = compute_dtype() if dtype is None else dtype
     with device_errors():

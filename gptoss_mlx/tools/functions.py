@@ -88,8 +88,17 @@ class Functions(Tool):
             return json.dumps(result, ensure_ascii=False, default=str)
         except ToolError:
             raise
-        except (Exception, SystemExit) as error:  # exit() in a tool ends the call alone.
-            raise ToolError(f"{type(error).__name__}: {error}") from error
+        except KeyboardInterrupt:  # the user's
+            raise
+        except BaseException as error:  # Also exit() in a tool ends the call alone.
+            raise ToolError(f"{type(error).__name__}: {_message(error)}") from error
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as another:
+        return f"its message cannot be shown ({type(another).__name__})"
 
 
 def _schema(description: ToolDescription) -> ArgumentSchema:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import sys
+import typing
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
@@ -18,12 +20,16 @@ ToolLike: TypeAlias = "Tool | Function | Callable[..., object]"
 """An entry of ``tools``."""
 
 
-def read_tools(tools: Sequence[ToolLike]) -> tuple[Tool, ...]:
+def read_tools(tools: Sequence[ToolLike] | None) -> tuple[Tool, ...]:
     """Collect all functions in one ``functions`` tool; leave other tools as they are.
+
+    None means no tools.
 
     Raises:
         ValueError: An entry is not a tool; or see ``function_from`` and ``Functions``.
     """
+    if tools is None:
+        return ()
     if not isinstance(tools, Sequence):
         raise ValueError(f"[tools] tools must be a list of tools but got {tools!r}.")
     others = [tool for tool in tools if isinstance(tool, Tool)]
@@ -74,6 +80,8 @@ def function_from(function: Callable[..., object]) -> Function:
         )
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         raise ValueError(f"[tools] {name!r} must not be asynchronous.")
+    if isinstance(function, type):
+        raise ValueError(f"[tools] {name!r} must be a function but is a class.")
     try:
         run = validate_call(config=ConfigDict(arbitrary_types_allowed=False))(function)
         # Pydantic accepts a function as a type, but its annotations do not.
@@ -81,10 +89,9 @@ def function_from(function: Callable[..., object]) -> Function:
             schema_generator=Untitled
         )
     except Exception as error:  # Pydantic's own, or any from evaluating a hint
-        reason = str(error).partition("\n")[0]
         raise ValueError(
             f"[tools] {name!r} must take arguments by name, each with a type that JSON can "
-            f"hold: {reason}."
+            f"hold{_unfit_argument(function)}."
         ) from error
     if schema.get("type") != "object":
         raise ValueError(f"[tools] {name!r} must take its arguments by name.")
@@ -95,3 +102,34 @@ def function_from(function: Callable[..., object]) -> Function:
             properties[argument.arg_name].setdefault("description", text)
     parameters = schema if schema.get("properties") else None
     return Function(ToolDescription(name, told.description or "", parameters), run)
+
+
+def _unfit_argument(function: Callable[..., object]) -> str:
+    """Return which argument has no JSON schema, and its type; empty if it is not one."""
+    from pydantic import TypeAdapter
+
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):  # a function in C
+        return ", but has no signature"
+    unknown = ""
+    names = getattr(inspect.unwrap(function), "__globals__", {})
+    for name, parameter in parameters.items():
+        hint = parameter.annotation
+        if hint is inspect.Parameter.empty:
+            continue
+        try:
+            # A text is a hint that is evaluated later.
+            kind = eval(hint, dict(names)) if isinstance(hint, str) else hint  # noqa: S307
+        except Exception:
+            unknown = unknown or f", but the type of {name!r}, {hint}, is not defined"
+            continue
+        try:
+            TypeAdapter[Any](kind).json_schema()
+        except Exception:
+            shown = inspect.formatannotation(kind)
+            needs = ""
+            if typing.is_typeddict(kind) and sys.version_info < (3, 12):
+                needs = ": take TypedDict from typing_extensions"
+            return f", but {name!r} is a {shown}{needs}"
+    return unknown

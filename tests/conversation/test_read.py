@@ -169,7 +169,12 @@ def test_a_tool_s_result_as_a_mapping_is_rendered_as_our_own() -> None:
             {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]},
             "messages[2] must have no keys but role, content, name, channel, recipient, "
             "content_type but has 'tool_calls'.",
-            "Give calls and results as Answer.messages has them.",
+            'Give a call as {"role": "assistant", "recipient": "functions.NAME", ',
+        ),
+        (
+            {"role": "assistant", "annotations": [], "tool_calls": [{"id": "1"}]},
+            "has 'annotations'.",
+            '"name": "functions.NAME", "content": "..."}, or pass Answer.messages.',
         ),
         (
             {"role": "tool", "content": "5", "tool_call_id": "1"},

@@ -79,7 +79,9 @@ def test_a_header_cut_in_a_channel_s_name_is_no_answer() -> None:
 
 def test_no_tokens_at_all_is_a_caller_s_mistake() -> None:
     """It is said before anything is read."""
-    with pytest.raises(ValueError, match=r"\[run_turn\] max_tokens must be 1 or more"):
+    with pytest.raises(
+        ValueError, match=r"\[run_turn\] max_tokens must be an integer of 1 or more"
+    ):
         run_turn(asked(), Scripted(DONE), load_tokenizer(), max_tokens=0)
 
 

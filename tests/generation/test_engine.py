@@ -76,7 +76,7 @@ def test_progress_hears_of_every_chunk() -> None:
     ("prompt", "numbers", "message"),
     [
         ([], {}, "prompt must have at least one token"),
-        ([1], {"max_tokens": 0}, "max_tokens must be 1 or more"),
+        ([1], {"max_tokens": 0}, "max_tokens must be an integer"),
         ([1], {"chunk_tokens": 0}, "chunk_tokens must be 1 or more"),
         ([1], {"logprobs": -1}, "logprobs must be 0 or more"),
         ([1], {"stop_strings": ("",)}, "strings must not be empty"),

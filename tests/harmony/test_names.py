@@ -106,6 +106,46 @@ def test_a_name_that_no_header_can_hold_is_refused(place: str, name: str) -> Non
     refused(AS_NAME[place](name))
 
 
+NOT_CHANNELS = ("to=functions.f", "final to=x", "", "final<|message|>", "a\nb")
+NOT_TYPES = (
+    *NOT_CHANNELS,
+    "json to=functions.g",
+    "<|constrain|>json to=functions.g",
+    "<|constrain|>",
+    "<|reserved_200000|>",
+    "functions.f",
+    "Final",
+)
+
+
+@pytest.mark.parametrize("channel", NOT_CHANNELS)
+def test_a_channel_that_would_be_read_as_more_is_refused(channel: str) -> None:
+    """For example as a recipient."""
+    refused(Message("assistant", "Hi.", channel=channel))
+
+
+@pytest.mark.parametrize("content_type", NOT_TYPES)
+def test_a_content_type_that_would_be_read_as_more_is_refused(content_type: str) -> None:
+    """For example as a second recipient."""
+    refused(Message("assistant", "Hi.", "final", content_type=content_type))
+
+
+@pytest.mark.parametrize("name", ["system", "User", "all"])
+def test_a_speaker_with_the_name_of_a_role_is_refused(name: str) -> None:
+    """The header would name two roles."""
+    refused(Message("assistant", "Hi.", "final", name=name))
+
+
+@pytest.mark.parametrize("content_type", ["json", "<|constrain|>json", "text/x-c++"])
+def test_a_content_type_is_read_as_it_was_written(content_type: str) -> None:
+    """Through tokens and through JSON."""
+    message = Message("assistant", "{}", "commentary", "f", content_type=content_type)
+    read = parse(render_message(message, load_tokenizer()), load_tokenizer())
+
+    assert [parsed.message for parsed in read] == [message]
+    assert conversation_from_json(conversation_to_json([message])) == [message]
+
+
 @pytest.mark.parametrize("name", ["system", "user:x", "functions f"])
 def test_a_tool_s_name_is_checked_before_the_first_question(name: str) -> None:
     """The error comes where the tool is given."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import datetime
 import re
 from typing import Any
@@ -250,3 +251,47 @@ def test_a_schema_that_is_none_is_a_caller_s_mistake() -> None:
         ValueError, match=r"parameters of 'f' must be a JSON schema: 'text'"
     ):
         Functions([Function(wrong, print)])
+
+
+class UnprintableError(Exception):
+    """Has no message."""
+
+    def __str__(self) -> str:
+        """Fail."""
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        (
+            UnprintableError(),
+            "UnprintableError: its message cannot be shown (RuntimeError)",
+        ),
+        (asyncio.CancelledError("late"), "CancelledError: late"),
+        (GeneratorExit("over"), "GeneratorExit: over"),
+        (BaseException("all"), "BaseException: all"),
+    ],
+)
+def test_whatever_a_function_raises_is_told_to_the_model(
+    raised: BaseException, told: str
+) -> None:
+    """The call is refused, and the turn goes on."""
+
+    def run() -> None:
+        raise raised
+
+    with pytest.raises(ToolError) as caught:
+        Functions([Function(CLOCK, run)]).process(make_call("{}", "functions.clock"))
+
+    assert str(caught.value) == told
+
+
+def test_ctrl_c_in_a_function_is_the_user_s() -> None:
+    """It ends the turn."""
+
+    def run() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Functions([Function(CLOCK, run)]).process(make_call("{}", "functions.clock"))

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import datetime
 import json
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import pytest
 from scripted import Scripted, call, turn
@@ -174,9 +176,44 @@ def unknown(city: str) -> str:
 unknown.__annotations__["city"] = "Nowhere"
 
 
+class Spot(TypedDict):
+    """Pydantic takes that of typing_extensions alone before Python 3.12."""
+
+    city: str
+
+
+class Camera:
+    """Has no JSON schema."""
+
+
+def with_callback(city: str, then: Callable[[int], int]) -> str:
+    """Cannot be a tool."""
+    return city * then(1)
+
+
+def with_camera(city: str, camera: Camera) -> str:
+    """Cannot be a tool."""
+    return f"{city} {camera}"
+
+
+def with_spot(place: Spot) -> str:
+    """Can be a tool on Python 3.12."""
+    return place["city"]
+
+
 @pytest.mark.parametrize(
     ("tool", "told"),
     [
+        (Camera, "'Camera' must be a function but is a class."),
+        (print, "'print' must take arguments by name"),
+        (with_callback, "but 'then' is a collections.abc.Callable[[int], int]."),
+        (with_camera, "test_signature.Camera."),
+        (unknown, "but the type of 'city', Nowhere, is not defined."),
+        pytest.param(
+            with_spot,
+            "test_signature.Spot: take TypedDict from typing_extensions.",
+            marks=pytest.mark.skipif(sys.version_info >= (3, 12), reason="is taken"),
+        ),
         (later, "'later' must not be asynchronous"),
         (by_place, "'by_place' must take its arguments by name"),
         (any_number, "'any_number' must take"),
@@ -194,6 +231,7 @@ def test_what_cannot_be_a_tool_is_refused(tool: Any, told: str) -> None:
         read_tools([tool])
 
     assert told in str(caught.value)
+    assert "ydantic" not in str(caught.value)
 
 
 @pytest.mark.parametrize("tools", [forecast, "forecast", Browser(Documents([]))])
