@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from gptoss_mlx.conversation.headerless import has_header, is_headerless
 from gptoss_mlx.harmony.messages import CHANNELS, FUNCTIONS, Message
-from gptoss_mlx.harmony.names import is_content_type, is_name, is_tool_name
+from gptoss_mlx.harmony.names import is_name, is_tool_name
 from gptoss_mlx.harmony.parse import Delta, ParsedMessage
 from gptoss_mlx.tokenizer import CALL, MESSAGE
 
@@ -115,18 +115,14 @@ def _is_call(parsed: ParsedMessage) -> bool:
 def as_prompted(parsed: ParsedMessage) -> Message:
     """Return a model's message in the form for the next prompt.
 
-    What a header cannot hold is left out. A call without a tool, or with such a name,
-    becomes one of ``functions``. A call on ``final`` gets another channel, since ``final`` ends the turn.
+    A call without a tool, or with a name that a header cannot hold, becomes one of
+    ``functions``. A call on ``final`` gets another channel, since ``final`` ends the turn.
     """
     message = parsed.message
-    if message.name is not None and not is_tool_name(message.name):
+    if message.name is not None and not is_name(message.name):
         message = replace(message, name=None)
-    if message.content_type is not None and not is_content_type(message.content_type):
-        message = replace(message, content_type=None)
     if not _is_call(parsed):
-        channel = message.channel or "final"
-        channel = channel if is_name(channel) else "final"
-        return replace(message, channel=channel, recipient=None)
+        return replace(message, channel=message.channel or "final", recipient=None)
     return replace(
         message,
         channel="analysis" if message.channel == "analysis" else "commentary",

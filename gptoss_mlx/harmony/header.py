@@ -14,13 +14,14 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from gptoss_mlx.harmony.messages import CHANNELS, ROLES, Role
-from gptoss_mlx.harmony.names import CALLABLE
 from gptoss_mlx.tokenizer import CHANNEL, CONSTRAIN, Tokenizer
 
 __all__ = ["Header", "read_cut_header", "read_header"]
 
 
 WHITESPACE = re.compile(r"[ \t\n\r\f]+")
+# Names that may be called without "to=" before them.
+CALLABLE = re.compile(r"functions\.\S+|browser\.\S+|python")
 CUT_RECIPIENT = re.compile(r"\s*to=([\w.-]+)")
 CUT_TYPE = re.compile(r"\s*(<\|constrain\|>\s*\w+)")
 CUT_BARE_TYPE = re.compile(r"\s+(json|code)\b\s*")

@@ -20,12 +20,7 @@ from gptoss_mlx.harmony.messages import (
     ToolDescription,
     ToolNamespace,
 )
-from gptoss_mlx.harmony.names import (
-    check_channel,
-    check_content_type,
-    check_name,
-    check_tool_name,
-)
+from gptoss_mlx.harmony.names import check_name, check_tool_name
 
 __all__ = [
     "conversation_from_json",
@@ -157,10 +152,10 @@ def _message(place: _Place) -> Message:
     return Message(
         role,
         parts[0] if len(parts) == 1 else tuple(parts),
-        place["channel"].checked_or_none(check_channel),
+        place["channel"].text_or_none(),
         place["recipient"].checked_or_none(check_name),
-        place["content_type"].checked_or_none(check_content_type),
-        place["name"].checked_or_none(check_name if role == "tool" else check_tool_name),
+        place["content_type"].text_or_none(),
+        place["name"].checked_or_none(check_name),
     )
 
 

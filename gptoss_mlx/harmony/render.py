@@ -16,12 +16,7 @@ from gptoss_mlx.harmony.messages import (
     Role,
     SystemContent,
 )
-from gptoss_mlx.harmony.names import (
-    check_channel,
-    check_content_type,
-    check_name,
-    check_tool_name,
-)
+from gptoss_mlx.harmony.names import check_name, check_tool_name
 from gptoss_mlx.tokenizer import (
     CALL,
     CHANNEL,
@@ -109,8 +104,8 @@ def render_message(
             message names.
 
     Raises:
-        HarmonyError: A tool has no name; a header cannot hold a name, a recipient, a
-            channel or a content type; or content is in a message of the wrong role.
+        HarmonyError: A tool has no name, a header cannot hold a name or a recipient,
+            or content is in a message of the wrong role.
     """
     encode = tokenizer.encode
     tokens = [START]
@@ -125,16 +120,14 @@ def render_message(
     else:
         tokens += encode(message.role)
         if message.name is not None:
-            check_tool_name(message.name, "A speaker's name")
+            check_name(message.name, "A speaker's name")
             tokens += encode(f":{message.name}")
     if message.recipient is not None and message.recipient != "all":
         check_name(message.recipient, "A recipient")
         tokens += encode(f" to={message.recipient}")
     if message.channel is not None:
-        check_channel(message.channel)
         tokens += [CHANNEL, *encode(message.channel)]
     if message.content_type is not None:
-        check_content_type(message.content_type)
         constrained = message.content_type.startswith("<|constrain|>")
         rest = message.content_type.removeprefix("<|constrain|>")
         if constrained:
