@@ -13,8 +13,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
-from gptoss_mlx.controls import escaped
+from gptoss_mlx import __version__
 from gptoss_mlx.errors import DownloadError, GptOssError
+from gptoss_mlx.sharing.hub_settings import (
+    check_token_file,
+    reason_text,
+    refused,
+    set_proxies,
+    set_variables,
+    short_text,
+    with_value,
+)
 
 if TYPE_CHECKING:
     import httpx2
@@ -25,8 +34,6 @@ MAX_REDIRECTS = 10
 MAX_PAUSE_S = 60.0
 
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
-_PROXIES = ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY")
-_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)")
 
 
@@ -60,7 +67,7 @@ def hub_cache_root() -> str:
             # The modules themselves: the package prints import errors.
             from huggingface_hub import constants
     except Exception as error:
-        raise _refused("huggingface_hub cannot start", error) from error
+        raise refused("huggingface_hub cannot start", error) from error
     if constants.HF_HUB_DOWNLOAD_TIMEOUT <= 0:
         raise DownloadError(
             "HF_HUB_DOWNLOAD_TIMEOUT must be a number of seconds above 0 "
@@ -121,7 +128,7 @@ class Hub:
         try:
             session = get_session()
         except Exception as error:
-            raise _refused("A connection cannot be set up", error) from error
+            raise refused("A connection cannot be set up", error) from error
         url = hf_hub_url(
             self._repository, name, revision=self._revision, endpoint=self._endpoint
         )
@@ -155,12 +162,19 @@ class Hub:
         from huggingface_hub.utils import build_hf_headers
 
         try:
-            headers = build_hf_headers(library_name="gptoss-mlx")
+            check_token_file(constants.HF_TOKEN_PATH)
+            headers = build_hf_headers(
+                library_name="gptoss-mlx", library_version=__version__
+            )
+        except DownloadError:
+            raise
         except Exception as error:
-            raise _refused("The request cannot be made", error) from error
+            raise refused("The request cannot be made", error) from error
         # Checked here, because httpx2's message would show the token.
         if not re.fullmatch(r"[!-~ ]*", headers.get("authorization", "")):
-            named = _set("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN") or [constants.HF_TOKEN_PATH]
+            named = set_variables("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN") or [
+                constants.HF_TOKEN_PATH
+            ]
             raise DownloadError(
                 f"{named[0]} must be a token, in ASCII, but is not.",
                 hint=f"Unset or remove {named[0]}: gpt-oss needs no token.",
@@ -189,7 +203,7 @@ class Hub:
             self._wrong(response, name, "sends a web page", "It may be a login page.")
         encoding = response.headers.get("content-encoding", "identity")
         if encoding != "identity":
-            self._wrong(response, name, f"sends it encoded ({_short(encoding)})")
+            self._wrong(response, name, f"sends it encoded ({short_text(encoding)})")
         if status == 206:
             sent = response.headers.get("content-range", "")
             numbers = _CONTENT_RANGE.fullmatch(sent)
@@ -199,33 +213,34 @@ class Hub:
                 or not start <= int(numbers[2]) < nbytes
                 or numbers[3] not in (str(nbytes), "*")
             ):
-                found = _short(sent) or "no range"
+                found = short_text(sent) or "no range"
                 self._wrong(response, name, f"sends {found} for {start}- of {nbytes}")
             return 0
         length = response.headers.get("content-length")
         if length is not None and length != str(nbytes):
-            self._wrong(response, name, f"sends {_short(length)} bytes for {nbytes:,}")
+            self._wrong(response, name, f"sends {short_text(length)} bytes for {nbytes:,}")
         return start
 
     def _wrong(
         self, response: httpx2.Response, name: str, what: str, why: str = ""
     ) -> NoReturn:
         raise DownloadError(
-            f"{name} must be the released file, but {_short(response.url.host)} {what}.",
+            f"{name} must be the released file, but {short_text(response.url.host)} "
+            f"{what}.",
             hint=" ".join(part for part in (why, self.place_hint()) if part),
         )
 
     def _raise_for_status(self, response: httpx2.Response, name: str) -> NoReturn:
         status = response.status_code
-        said = _short(response.headers.get("x-error-message", ""))
+        said = short_text(response.headers.get("x-error-message", ""))
         message = (
             f"{name} of {self._repository} must be on the Hub, but "
-            f"{_short(response.url.host)} answers with status {status}"
+            f"{short_text(response.url.host)} answers with status {status}"
             f"{f': {said}' if said else ''}."
         )
         hint = self.place_hint()
         if status in (401, 403):
-            named = _set("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+            named = set_variables("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
             hint = (
                 f"The token in {named[0]} may have expired: unset it, gpt-oss needs none."
                 if named
@@ -241,12 +256,14 @@ class Hub:
 
         unreachable = f"{self._repository} must be reachable on the Hub but is not"
         if isinstance(error, OfflineModeIsEnabled):
-            named = _set("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE") or ["HF_HUB_OFFLINE"]
+            named = set_variables("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE") or [
+                "HF_HUB_OFFLINE"
+            ]
             raise DownloadError(
                 f"{unreachable}: {named[0]} is set.",
                 hint=f"Unset {named[0]}, and run it again.",
             ) from error
-        reason = _reason(error)
+        reason = reason_text(error)
         lasting = (httpx2.LocalProtocolError, httpx2.UnsupportedProtocol)
         if isinstance(error, httpx2.TransportError) and not isinstance(error, lasting):
             contact = not isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout)
@@ -257,14 +274,16 @@ class Hub:
                     "a proxy that opens connections.",
                 ) from error
             raise Dropped(reason, contact=contact) from error
-        raise _refused(unreachable, error, self._again) from error
+        raise refused(unreachable, error, self._again) from error
 
     def unreachable(self, reason: str) -> DownloadError:
         """Return the error for a Hub that was not reached."""
-        through = _set_proxies() or (_set("HF_ENDPOINT") if not self._endpoint else [])
+        through = set_proxies() or (
+            set_variables("HF_ENDPOINT") if not self._endpoint else []
+        )
         return DownloadError(
             f"{self._repository} must be reachable on the Hub but is not: {reason}"
-            f"{f' ({_with_value(through[0])} is set)' if through else ''}.",
+            f"{f' ({with_value(through[0])} is set)' if through else ''}.",
             hint=self._again,
         )
 
@@ -273,67 +292,3 @@ class Hub:
         if os.environ.get("HF_ENDPOINT") and self._endpoint is None:
             return "Unset HF_ENDPOINT, or set it to a mirror that has the release."
         return self._again
-
-
-def _refused(what: str, error: Exception, hint: str | None = None) -> DownloadError:
-    """Return the error for a setting that huggingface_hub or httpx2 cannot use."""
-    names = _blamed(error)
-    if isinstance(error, ImportError) and "socks" in str(error):
-        hint = "Install what it needs, pip install socksio, or unset the variable."
-    elif names:
-        hint = f"Unset {names[0]}, or correct it."
-    by = f" with {', '.join(map(_with_value, names))}" if names else ""
-    return DownloadError(f"{what}{by}: {_reason(error)}.", hint=hint)
-
-
-def _blamed(error: Exception) -> list[str]:
-    """Return the environment variables that an error is about, as far as known."""
-    text = str(error)
-    names = [
-        name
-        for name, value in os.environ.items()
-        if name.upper().startswith(("HF_", "HUGGING", *_PROXIES))
-        and (
-            name in text
-            or (value and repr(value) in text)
-            or (isinstance(error, UnicodeError) and not value.isascii())
-        )
-    ]
-    if names:
-        return names
-    if isinstance(error, OSError):
-        named = _set(*_CERTIFICATES)
-        gone = [name for name in named if not os.path.exists(os.environ[name])]  # noqa: PTH110
-        return gone or named
-    if isinstance(error, ImportError | ValueError) or "URL" in repr(error):
-        return _set_proxies() or _set("HF_ENDPOINT")
-    return []
-
-
-def _with_value(name: str) -> str:
-    """Write a variable for a message, without values that may hold a password."""
-    if name in (*_CERTIFICATES, "HF_ENDPOINT") or name.startswith("HF_HUB_"):
-        return f"{name}={_reason(ValueError(os.environ[name]))}"
-    return name
-
-
-def _set(*names: str) -> list[str]:
-    return [name for name in names if os.environ.get(name)]
-
-
-def _set_proxies() -> list[str]:
-    return _set(*_PROXIES, *(name.lower() for name in _PROXIES))
-
-
-def _reason(error: BaseException) -> str:
-    """Return an error's text in one line, without passwords."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[0] if lines else type(error).__name__
-    text = re.sub(r"//[^/@\s]*@", "//", text)
-    text = re.sub(r"Bearer [^\s'\"]+", "Bearer …", text)
-    return _short(text).rstrip(".")
-
-
-def _short(text: str) -> str:
-    text = escaped(text)
-    return text if len(text) <= 200 else f"{text[:199]}…"

@@ -26,7 +26,7 @@ MAX_TOKEN_BYTES = 4096
 _PROXIES = ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY")
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 # What h11 says of an answer that is not HTTP.
-_MALFORMED = re.compile(r"^(illegal|malformed|bad|invalid) |bytearray")
+_MALFORMED = re.compile(r"^(illegal|malformed) |bytearray")
 
 
 def check_token_file(path: str) -> None:

@@ -97,6 +97,7 @@ def test_ten_thousand_files_and_200_megabytes(
     assert measured["peak_bytes"] <= 500e6
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_a_document(tmp_path: Path) -> None:
     """Indexing 8 MB more takes little more than the lines themselves."""
     small = measure(tmp_path, 10, 1)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import certifi
 import pytest
 from hostile import raw_controls
 from huggingface_hub import close_session
@@ -28,7 +29,6 @@ AT_THE_REQUEST = [
     ("HTTP_PROXY", "http://u:secret@127.0.0.1:1", "refused"),
     ("SSL_CERT_FILE", "/nowhere/at-all", "/nowhere/at-all"),
     ("SSL_CERT_FILE", os.devnull, os.devnull),
-    ("SSLKEYLOGFILE", f"{__file__}/x", "Unset SSLKEYLOGFILE"),
     ("HF_TOKEN", "hf_secretä", "ASCII"),
     ("HF_TOKEN", "hf_secret\x01x", "ASCII"),
     ("HF_TOKEN", "hf_secret\x7fx", "ASCII"),
@@ -156,6 +156,18 @@ def test_a_blank_address_is_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", " ")
 
     assert with_value("HF_ENDPOINT") == "HF_ENDPOINT=' '"
+
+
+def test_a_key_log_that_cannot_be_written_is_named(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the certificates, which are read at the same time."""
+    monkeypatch.setenv("SSL_CERT_FILE", certifi.where())
+    monkeypatch.setenv("SSLKEYLOGFILE", f"{__file__}/x")
+
+    with pytest.raises(DownloadError, match="with SSLKEYLOGFILE:") as caught:
+        fetch_release(hub.release(), command="again", endpoint=hub.address)
+    assert caught.value.hint == "Unset SSLKEYLOGFILE, or correct it."
 
 
 @pytest.mark.parametrize("content", [None, "x" * 5000])
