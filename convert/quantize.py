@@ -6,7 +6,7 @@ https://ml-explore.github.io/mlx/build/html/python/_autosummary/mlx.core.quantiz
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import NamedTuple
 
 import mlx.core as mx
@@ -43,7 +43,7 @@ def rows_of_piece(checkpoint: Checkpoint, name: str) -> int:
 
 def quantize_rows(
     checkpoint: Checkpoint, name: str, packing: Quantization
-) -> Iterator[QuantizedRows]:
+) -> Generator[QuantizedRows]:
     """Quantize the tensor ``name``, with one block of rows in memory.
 
     It always runs on the CPU: a GPU's division differs in the last bits, and the same

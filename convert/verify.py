@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, fields
 from itertools import zip_longest
 from pathlib import Path
@@ -219,13 +220,17 @@ def _compare_bytes(
 ) -> None:
     if ours.dtype(name) != theirs.dtype(name):
         raise _differs(ours, name, f"the source's dtype, {theirs.dtype(name)},")
-    for mine, source in zip_longest(_pieces(ours, name), _pieces(theirs, name)):
-        if mine != source:
-            raise _differs(ours, name, "the source's bytes")
-        advance(len(source))
+    with ExitStack() as stack:
+        pieces = [
+            stack.enter_context(closing(_pieces(which, name))) for which in (ours, theirs)
+        ]
+        for mine, source in zip_longest(*pieces):
+            if mine != source:
+                raise _differs(ours, name, "the source's bytes")
+            advance(len(source))
 
 
-def _pieces(checkpoint: Checkpoint, name: str) -> Iterator[bytes]:
+def _pieces(checkpoint: Checkpoint, name: str) -> Generator[bytes]:
     if checkpoint.is_verbatim(name):
         yield from checkpoint.chunks(name, chunk_bytes=PIECE_BYTES)
         return
@@ -245,24 +250,29 @@ def _compare_requantized(
     weight = f"{module}.weight"
     names = [weight, f"{module}.scales", f"{module}.biases"]
     rows = rows_of_piece(theirs, weight)
-    mine = zip(
-        *(
-            ours.chunks(
-                name,
-                chunk_bytes=rows * ours.nbytes_of(name) // ours.views[name].shape[0],
-            )
-            for name in names
-        ),
-        strict=True,
-    )
     source_bytes = theirs.nbytes_of(weight)
     row_bytes = source_bytes // theirs.views[weight].shape[0]
-    for found, expected in zip(mine, quantize_rows(theirs, weight, packing), strict=True):
-        for name, part, right in zip(names, found, expected, strict=True):
-            if part != right:
-                raise _differs(ours, name, f"the source's values in {packing.bits} bits")
-        advance(min(rows * row_bytes, source_bytes))
-        source_bytes -= rows * row_bytes
+    with ExitStack() as stack:
+        mine = [stack.enter_context(closing(_rows(ours, name, rows))) for name in names]
+        right = stack.enter_context(closing(quantize_rows(theirs, weight, packing)))
+        for found, expected in zip(zip(*mine, strict=True), right, strict=True):
+            if (wrong := _first_difference(names, found, expected)) is not None:
+                raise _differs(ours, wrong, f"the source's values in {packing.bits} bits")
+            advance(min(rows * row_bytes, source_bytes))
+            source_bytes -= rows * row_bytes
+
+
+def _rows(checkpoint: Checkpoint, name: str, rows: int) -> Generator[bytes]:
+    """Read ``rows`` rows of a tensor at a time."""
+    row_bytes = checkpoint.nbytes_of(name) // checkpoint.views[name].shape[0]
+    return checkpoint.chunks(name, chunk_bytes=rows * row_bytes)
+
+
+def _first_difference(
+    names: list[str], found: Iterable[bytes], expected: Iterable[bytes]
+) -> str | None:
+    parts = zip(names, found, expected, strict=True)
+    return next((name for name, part, right in parts if part != right), None)
 
 
 def _differs(checkpoint: Checkpoint, name: str, rule: str) -> VerifyError:

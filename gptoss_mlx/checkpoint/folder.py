@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,7 +95,7 @@ class Checkpoint:
         """Whether the bytes of a tensor of the release are in one piece in a file."""
         return len(self.views[name].parts) == 1
 
-    def chunks(self, name: str, *, chunk_bytes: int = 16 << 20) -> Iterator[bytes]:
+    def chunks(self, name: str, *, chunk_bytes: int = 16 << 20) -> Generator[bytes]:
         """Read a tensor of the release from its file, a chunk at a time.
 
         Raises:

@@ -12,7 +12,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -126,7 +126,7 @@ def _read_header(path: Path) -> tuple[bytes, FileIdentity]:
 
 def read_chunks(
     tensor: TensorInfo, first: int, nbytes: int, *, chunk_bytes: int = 16 << 20
-) -> Iterator[bytes]:
+) -> Generator[bytes]:
     """Read ``nbytes`` bytes of ``tensor`` from byte ``first`` on, a chunk at a time.
 
     Raises:

@@ -83,9 +83,9 @@ def everywhere(text: str) -> list[Message]:
         Message("developer", DeveloperContent(text, tools, formats)),
         Message("developer", text),
         Message("user", (text, text)),
-        Message("assistant", text, text, "functions.f", f"<|constrain|>{text}"),
-        Message("assistant", text, text, None, text.removeprefix("<|constrain|>")),
-        Message("tool", text, text, "assistant", name="functions.f"),
+        Message("assistant", text, "commentary", "functions.f", "<|constrain|>json"),
+        Message("assistant", text, "final"),
+        Message("tool", text, "commentary", "assistant", name="functions.f"),
     ]
 
 

@@ -35,8 +35,12 @@ try:
     found = len(read_document(Path(sys.argv[1])).lines)
 except UnreadableDocumentError as error:
     found = error.reason
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(json.dumps([found, peak * (1 if sys.platform == "darwin" else 1024)]))
+if sys.platform == "darwin":
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+else:
+    # ru_maxrss would count the memory of the process that started this one.
+    peak = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
+print(json.dumps([found, peak]))
 """
 
 

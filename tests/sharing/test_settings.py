@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import certifi
 import pytest
 from hostile import raw_controls
 from huggingface_hub import close_session
@@ -162,7 +162,8 @@ def test_a_key_log_that_cannot_be_written_is_named(
     hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not the certificates, which are read at the same time."""
-    monkeypatch.setenv("SSL_CERT_FILE", certifi.where())
+    if (certificates := ssl.get_default_verify_paths().cafile) is not None:
+        monkeypatch.setenv("SSL_CERT_FILE", certificates)
     monkeypatch.setenv("SSLKEYLOGFILE", f"{__file__}/x")
 
     with pytest.raises(DownloadError, match="with SSLKEYLOGFILE:") as caught:
