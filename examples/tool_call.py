@@ -4,9 +4,10 @@ Run: python examples/tool_call.py (needs gpt-oss-20b: the demo model cannot call
 Prints: the model's call, the function's result, and the answer
 """
 
+import sys
 from typing import Literal
 
-from gptoss_mlx import load
+from gptoss_mlx import GptOssError, load
 
 
 def temperature(city: Literal["Oslo", "Rome"]) -> dict[str, object]:
@@ -20,7 +21,10 @@ def temperature(city: Literal["Oslo", "Rome"]) -> dict[str, object]:
     return {"city": city, "celsius": {"Oslo": 4, "Rome": 19}[city]}
 
 
-model = load("20b")
+try:
+    model = load("20b")
+except GptOssError as error:
+    sys.exit(f"{error}\nHint: {error.hint}")
 answer = model.ask("Do I need a coat in Oslo?", tools=[temperature])
 for message in answer.messages:
     if message.recipient is not None:

@@ -178,6 +178,10 @@ def parse_json(content: str | bytes) -> Any:
         return json.loads(content)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise
+    except ValueError as error:  # Python's limit of 4,300
+        raise ValueError("a number has too many digits") from error
 
 
 def _fetch(path: Path) -> str:

@@ -101,7 +101,9 @@ def test_json_that_python_cannot_hold(content: str, tmp_path: Path) -> None:
     path = tmp_path / "some.json"
     path.write_text(content)
 
-    with pytest.raises(ConfigError, match=r"must be JSON: (it is nested|Exceeds)"):
+    with pytest.raises(
+        ConfigError, match=r"must be JSON: (it is nested|a number has too many digits)"
+    ):
         read_json_object(path)
 
 
