@@ -36,8 +36,10 @@ def test_nothing_raw_is_shown(name: str, is_terminal: bool, tmp_path: Path) -> N
 @pytest.mark.parametrize("is_terminal", [True, False], ids=["terminal", "pipe"])
 def test_nothing_raw_is_shown_of_each_sample(is_terminal: bool, tmp_path: Path) -> None:
     """The same test for each sample."""
-    for name in PLACES:
-        check_place(name, list(ESCAPES), tmp_path, is_terminal=is_terminal)
+    for number, name in enumerate(PLACES):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        check_place(name, list(ESCAPES), folder, is_terminal=is_terminal)
 
 
 @pytest.mark.parametrize("name", PLACES)
