@@ -257,4 +257,5 @@ main()
         _, told = process.communicate()
 
     assert told == b""
-    assert process.returncode in (0, 130)
+    # Once the interpreter shuts down, the signal itself ends it.
+    assert process.returncode in (0, 130, -signal.SIGINT)
