@@ -150,10 +150,10 @@ def model_fingerprint(model: Model) -> str:
 
 
 class _About(NamedTuple):
-    """What the file says of the cache, checked but for the windows' lengths.
+    """The file's description of the cache, checked except for the windows' lengths.
 
     Attributes:
-        tokens: How many there are.
+        tokens: The number of tokens.
         turn_start: As ``PromptCache.turn_start``.
         snapshots: First and last position of each.
     """
@@ -164,7 +164,7 @@ class _About(NamedTuple):
 
 
 def _read_about(path: Path, header: Mapping[str, TensorInfo], model: Model) -> _About:
-    """Read whose cache it is, and where its tokens end."""
+    """Read and check the description of the cache."""
     forms = [(info.dtype, len(info.shape)) for info in map(header.get, _OWN) if info]
     if forms != [("I32", 1), ("U8", 1), ("U8", 1)] or header["sha256"].nbytes != 32:
         raise SavedCacheError(path, "must be a prompt cache but is not.")

@@ -1,8 +1,7 @@
 """Compare a call's arguments with their JSON schema, in bounded time.
 
-The schema may be a stranger's, and the arguments are the model's: both may be such that
-comparing them takes for ever. Each rule of the schema that is applied counts, by how much
-there is to compare.
+Neither the schema nor the arguments are trusted: a comparison may take hours. So each rule
+of the schema counts steps, in proportion to what it compares.
 """
 
 from __future__ import annotations
@@ -26,33 +25,33 @@ from gptoss_mlx.tools.patterns import PatternError, Patterns
 __all__ = ["ArgumentSchema", "shortened"]
 
 MAX_STEPS = 150_000
-"""Of comparing one value with one schema: about a second's."""
+"""The most steps of one comparison, which take about a second."""
 
 MAX_MISTAKES = 3
-"""Mistakes of one call that the model is told of."""
+"""Mistakes of one call that the model is shown."""
 
 MAX_MISTAKE = 300
-"""Characters of each: it may quote what the model wrote."""
+"""Characters of each mistake: it may quote the model's text."""
 
 NO_DOCUMENTS: Registry[Any] = Registry()
-"""What a schema's ``$ref`` to another document finds: no schema makes us fetch one."""
+"""The target of a schema's ``$ref`` to another document: schemas are never downloaded."""
 
-# By which a schema is checked for being one.
+# Steps of one rule where the schema itself is checked.
 _RULES_OF_A_SCHEMA = 50
 
-# Beside one of these, other rules say which keys are known too.
+# Beside one of these, other rules also define known keys.
 _COMPOSED = {"$ref", "$dynamicRef", "allOf", "anyOf", "oneOf", "if", "dependentSchemas"}
 
 Errors = Iterator[ValidationError]
 
 
 class _TooMuchError(Exception):
-    """There is more to compare than there is time for."""
+    """The comparison takes too many steps."""
 
 
 @dataclass(slots=True)
 class _Check:
-    """What one comparison has used so far, and what it searches with."""
+    """The steps of one comparison so far, and its search for patterns."""
 
     patterns: Patterns
     steps: int = 0
@@ -67,10 +66,10 @@ _CHECK: ContextVar[_Check] = ContextVar("check")
 
 
 class ArgumentSchema:
-    """The schema of a function's arguments: an object, with no keys but those named."""
+    """The schema of a function's arguments: an object with only the named keys."""
 
     def __init__(self, parameters: Mapping[str, Any] | None) -> None:
-        """Take ``parameters`` for the schema.
+        """Check that ``parameters`` is a schema.
 
         Raises:
             ValueError: It is not a JSON schema, or one that takes too long to check.
@@ -87,8 +86,8 @@ class ArgumentSchema:
         """Compare ``arguments`` with the schema.
 
         Raises:
-            ToolError: They do not fit; the first mistakes are told. Or they cannot be
-                compared with it in the time that there is.
+            ToolError: They do not fit, with the first mistakes, or the comparison takes
+                too long.
         """
         with _errors_as(ToolError, "The arguments"), _checking():
             mistakes = [
@@ -138,7 +137,7 @@ def _errors_as(kind: type[Exception], what: str) -> Iterator[None]:
 
 
 def _bounded(name: str, rule: Any) -> Any:
-    """Count what a rule compares, before it does, and what its mistakes quote."""
+    """Count the steps of a rule before it runs, and the text that its mistakes quote."""
     whole = name in ("const", "enum", "dependentRequired")
     square = name in ("unevaluatedItems", "unevaluatedProperties")
 
