@@ -2,7 +2,7 @@
 
 The architecture is gpt-oss's: YaRN with unrounded ramp, sinks, a sliding window, clamped
 SwiGLU, a router. Weights are rounded in the loop as they will be stored: experts to MXFP4,
-the rest to bfloat16. Needs torch; takes about 22 minutes on one core.
+the rest to bfloat16. Needs torch; takes about 20 minutes of CPU time.
 
 How it learns. A linear model of the words of a question, trained in seconds, tells most
 topics; its coordinates are where the embedding starts from, and heads that look back over a
