@@ -21,7 +21,8 @@ test: ## Run the tests that take under 20 s each.
 
 check: ## Run the tests that take longer.
 	@sh .ci/setup test
-	@exec .venv/bin/python -m pytest -m slow $(ARGS)
+	@.venv/bin/python -m pytest -n auto --dist worksteal -m "slow and not timed" $(ARGS)
+	@exec .venv/bin/python -m pytest -m timed $(ARGS)
 
 lint: ## Look for mistakes and stray formatting.
 	@sh .ci/setup dev
@@ -55,11 +56,12 @@ floors: ## Test with the oldest packages that pyproject.toml allows.
 
 # gpt-oss asks for Python 3.12 and for packages that its torch model does not use; torch
 # for the CPU is found by pip, and not by uv, where it lies in a folder.
-parity: ## Compare logits with OpenAI's reference and transformers (fetches torch).
+parity: ## Compare logits and browser with OpenAI's own and transformers (fetches torch).
 	@sh .ci/setup --venv .venv-parity --python 3.11 parity
 	@.venv-parity/bin/python -m pip install --quiet --no-deps --ignore-requires-python \
 		gpt-oss==0.0.9 >&2
 	@MLX_ENABLE_TF32=0 .venv-parity/bin/python tests/parity/live.py $(ARGS)
+	@.venv-parity/bin/python tests/parity/make_browser_golden.py 200
 
 golden: ## Make the golden logits of the tests again (after make parity).
 	@.venv-parity/bin/python tests/parity/make_golden.py

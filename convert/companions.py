@@ -23,7 +23,7 @@ from .tokenizer_files import (
     tokenizer_json,
 )
 
-__all__ = ["COPIED", "companion_files"]
+__all__ = ["COPIED", "WRITTEN", "companion_files"]
 
 COPIED = (
     "tokenizer.json",
@@ -59,6 +59,12 @@ the License is distributed on an "AS IS" BASIS, WITHOUT WARRANTIES OR CONDITIONS
 KIND, either express or implied. See the License for the specific language governing
 permissions and limitations under the License.
 """
+
+WRITTEN = {
+    "LICENSE": LICENSE.encode(),
+    "generation_config.json": json.dumps(GENERATION_CONFIG, indent=2).encode(),
+}
+"""Written if the source has none."""
 
 CARD = """\
 ---
@@ -119,10 +125,7 @@ def companion_files(
         WrongFileError: A file is not a file, too large, or a Git LFS pointer.
         StorageError: A file cannot be read.
     """
-    files = {
-        "LICENSE": LICENSE.encode(),
-        "generation_config.json": json.dumps(GENERATION_CONFIG, indent=2).encode(),
-    }
+    files = dict(WRITTEN)
     for name in COPIED:
         path = _find(checkpoint, name)
         if path is not None:

@@ -1,37 +1,29 @@
 """The folder of an unfinished conversion: ``DST.partial``.
 
-A lock keeps two conversions from writing it at once, and a journal lists the complete
-files, which the next run does not write again.
+A lock keeps two conversions from writing it at once; see also ``journal``.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import stat
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from gptoss_mlx.errors import (
     ConvertError,
     DestinationExistsError,
-    WrongFileError,
+    GptOssError,
     storage_errors,
 )
-from gptoss_mlx.files import MAX_JSON_BYTES, has_file, lock_file, parse_json, read_file
+from gptoss_mlx.files import has_file, lock_file
 from gptoss_mlx.manifest import MANIFEST
 
-from .writer import WrittenFile, sync_folder, write_file
+from .journal import DRAFT, JOURNAL, LOCK
+from .writer import sync_folder
 
-__all__ = ["Journal", "claim_partial", "clear_finished", "finish_partial", "partial_of"]
-
-LOCK = ".lock"
-JOURNAL = ".journal.json"
-DRAFT = ".journal.new"
+__all__ = ["claim_partial", "clear_finished", "finish_partial", "partial_of"]
 
 
 def partial_of(destination: Path) -> Path:
@@ -43,7 +35,8 @@ def partial_of(destination: Path) -> Path:
 def claim_partial(destination: Path) -> Iterator[Path]:
     """Create ``destination``'s partial folder, or continue an earlier run's.
 
-    Until the context ends it is locked, except on a disk without locks.
+    Until the context ends it is locked, except on a disk without locks. If it ends with an
+    error before any file was written, the folder is removed.
 
     Raises:
         ConvertError: Another process is writing it, or it is not a conversion's folder.
@@ -67,9 +60,20 @@ def claim_partial(destination: Path) -> Iterator[Path]:
                 f"{partial} is not from an earlier conversion: it has no journal.",
                 hint="Move that folder away, or choose another destination.",
             )
-        yield partial
+        try:
+            yield partial
+        except GptOssError:
+            _remove_if_unused(partial)
+            raise
     finally:
         os.close(descriptor)
+
+
+def _remove_if_unused(partial: Path) -> None:
+    """Remove a folder that has the journal and the lock alone."""
+    with suppress(OSError):  # the disk may be gone
+        if {path.name for path in partial.iterdir()} <= {LOCK, DRAFT, JOURNAL}:
+            shutil.rmtree(partial)
 
 
 def finish_partial(partial: Path, destination: Path) -> None:
@@ -141,96 +145,3 @@ def _lock(partial: Path) -> int:
             os.close(descriptor)
             raise
         os.close(descriptor)
-
-
-class Journal:
-    """The complete files of a partial folder."""
-
-    def __init__(
-        self,
-        partial: Path,
-        key: Mapping[str, Any],
-        tensors: Mapping[str, Collection[str]],
-        notice: Callable[[str], None],
-    ) -> None:
-        """Read an earlier run's journal, and remove files that this run cannot use.
-
-        Args:
-            partial: A claimed folder.
-            key: JSON that is equal for runs that write the same files.
-            tensors: Names of each file's tensors in this run.
-            notice: Called with a sentence about the earlier run's files.
-
-        Raises:
-            StorageError: The system refuses.
-        """
-        self._path = partial / JOURNAL
-        self._key = json.loads(json.dumps(key))
-        self._tensors = tensors
-        self.files: dict[str, WrittenFile] = {}
-        before = self._read()
-        if before is not None:
-            if before["key"] == self._key:
-                with storage_errors(partial):
-                    self._keep(before["files"])
-            if self.files:
-                notice(f"Continuing. Files already written: {len(self.files)}.")
-            elif before["key"] != self._key:
-                notice(f"Starting over: {partial} has another source, recipe or version.")
-        with storage_errors(partial):
-            for path in partial.iterdir():
-                if path.name not in {LOCK, JOURNAL, *self.files}:
-                    is_folder = path.is_dir() and not path.is_symlink()
-                    shutil.rmtree(path) if is_folder else path.unlink()
-        self._write()
-
-    def record(self, file: str, written: WrittenFile) -> None:
-        """Record that ``file`` is complete.
-
-        Raises:
-            StorageError: The system refuses.
-        """
-        self.files[file] = written
-        self._write()
-
-    def _keep(self, files: Mapping[str, Any]) -> None:
-        """Keep the entries of files that are unchanged since the earlier run."""
-        for file, tensors in self._tensors.items():
-            written, path = _written(files.get(file)), self._path.with_name(file)
-            if written is None or written.tensors.keys() != set(tensors):
-                continue
-            if os.path.lexists(path):
-                status = path.lstat()
-                if stat.S_ISREG(status.st_mode) and status.st_size == written.nbytes:
-                    self.files[file] = written
-
-    def _read(self) -> dict[str, Any] | None:
-        """Return the earlier run's entries; invalid ones are dropped."""
-        with storage_errors(self._path):
-            if not os.path.lexists(self._path):
-                return None
-        try:
-            before = parse_json(read_file(self._path, max_bytes=MAX_JSON_BYTES))
-            return {"key": before["key"], "files": dict(before["files"])}
-        except (KeyError, TypeError, ValueError, WrongFileError):
-            return {"key": None, "files": {}}
-
-    def _write(self) -> None:
-        files = {file: asdict(written) for file, written in self.files.items()}
-        content = json.dumps({"key": self._key, "files": files}).encode()
-        draft = self._path.with_name(DRAFT)
-        write_file(draft, content)
-        with storage_errors(self._path):
-            draft.replace(self._path)
-        sync_folder(self._path.parent)
-
-
-def _written(entry: Any) -> WrittenFile | None:
-    """Read an entry of a journal; None if it is invalid."""
-    try:
-        written = WrittenFile(**entry)
-        texts = (written.sha256, *written.tensors, *written.tensors.values())
-        is_whole = type(written.nbytes) is int and all(isinstance(t, str) for t in texts)
-    except (AttributeError, TypeError):
-        return None
-    return written if is_whole else None

@@ -1,49 +1,43 @@
 """Converts a released checkpoint to a folder for gptoss-mlx and mlx-lm.
 
-It uses memory for one chunk of one tensor (16 MiB), the small files (28 MB, and 150 MB
-while a tokenizer.json is made) and, if a recipe quantizes, the scales of the current file
-(under 100 MB for gpt-oss-120b).
+It uses memory for a few pieces of a tensor (2 MiB each), the small files (28 MB, and
+150 MB while a tokenizer.json is made) and, if a recipe quantizes, the scales of a weight.
+With a source file that is too large for one file, it is those of a file (under 100 MB).
 """
 
 from __future__ import annotations
 
 import json
-import os
-import shlex
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from importlib.metadata import version
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from gptoss_mlx import __version__
-from gptoss_mlx.checkpoint.folder import Checkpoint, open_checkpoint
-from gptoss_mlx.checkpoint.layout import INDEX, Layout, check_folder
-from gptoss_mlx.errors import (
-    ConvertError,
-    DestinationExistsError,
-    NoSpaceError,
-    storage_errors,
-)
+from gptoss_mlx.checkpoint.layout import INDEX
+from gptoss_mlx.errors import ConvertError, NoSpaceError, storage_errors
 from gptoss_mlx.macos import exclude_from_backups, free_space_hint
-from gptoss_mlx.manifest import MANIFEST, FileEntry, Manifest, Provenance, TensorEntry
-from gptoss_mlx.store import folder_for, model_size, models_folder
-
-from .companions import COPIED, companion_files
-from .partial import Journal, claim_partial, clear_finished, finish_partial
-from .plan import (
-    SHARD_BYTES,
-    OutputTensor,
-    Shard,
-    config_keys,
-    plan_shards,
-    plan_tensors,
+from gptoss_mlx.manifest import (
+    MANIFEST,
+    FileEntry,
+    Manifest,
+    SourceFile,
+    TensorEntry,
 )
-from .provenance import SourceFiles, provenance_of
-from .quantize import PIECE_BYTES, quantize_rows
-from .recipes import DEFAULT_RECIPE, find_recipe
-from .writer import WrittenFile, write_file, write_shard
+from gptoss_mlx.manifest_digest import MANIFEST_SHA256, digest_line, model_id
+from gptoss_mlx.store import models_folder
+from gptoss_mlx.verified import record_verified, state_of
+
+from .arrivals import Arrivals, SourceArrival
+from .consume import SourceRemoval
+from .journal import Journal
+from .partial import claim_partial, finish_partial
+from .pieces import Pieces
+from .plan import SHARD_BYTES, Shard, config_keys
+from .prepare import Preparation, prepare
+from .recipes import ChooseRecipe, default_recipe
+from .source_files import SourceDigests
+from .writer import WrittenFile, sync_folder, write_file, write_shard
 
 __all__ = ["Conversion", "convert_checkpoint"]
 
@@ -59,19 +53,30 @@ class Conversion:
         folder: The converted folder.
         nbytes: Bytes of its tensors.
         resumed_bytes: Bytes of these that an earlier run had written.
+        digest: sha256 of its manifest, in hexadecimal.
     """
 
     folder: Path
     nbytes: int
     resumed_bytes: int
+    digest: str
+
+    @property
+    def model_id(self) -> str:
+        """The short line that names the model and all of its bytes."""
+        return model_id(self.folder.name, self.digest)
 
 
 def convert_checkpoint(
     source: Path,
     destination: Path | None = None,
     *,
-    recipe: str = DEFAULT_RECIPE,
+    recipe: str | None = None,
+    choose: ChooseRecipe = default_recipe,
     only: Collection[str] | None = None,
+    sha256: Mapping[str, str] | None = None,
+    consume: bool = False,
+    arrivals: Arrivals | None = None,
     progress: Callable[[int, int], None] | None = None,
     notice: Callable[[str], None] | None = None,
     shard_bytes: int = SHARD_BYTES,
@@ -85,18 +90,28 @@ def convert_checkpoint(
     Args:
         source: A checkpoint in Hugging Face's layout or OpenAI's.
         destination: Must not exist. None: its folder in the store.
-        recipe: ``exact`` or ``q8``.
+        recipe: ``exact``, ``q8``, ``q6``, ``small``, or a TOML file: see ``recipe_file``.
+            None: the one that ``choose`` returns.
+        choose: Chooses the recipe if none is named.
         only: The names of the files of ``source`` that may be read; others are
             ignored. None: all files of a checkpoint.
+        sha256: The digests of safetensors files that are known, by name: they are recorded,
+            and not computed again.
+        consume: Whether to remove each safetensors file of ``source`` once all that is
+            made of it is on the disk. After an interruption the same call continues
+            without the removed ones.
+        arrivals: Fetches the safetensors files of ``source``, of which none is there. Each
+            is awaited when it is needed, and freed once all that is made of it is on the
+            disk.
         progress: Called with (bytes of tensors done, bytes in total).
-        notice: Called with a sentence about an earlier run's files, a tokenizer
-            that is not the released one, or backups.
+        notice: Called with a sentence about the choice of the recipe, an earlier run's
+            files, a tokenizer that is not the released one, or backups.
         shard_bytes: The most bytes of tensors per file.
 
     Raises:
-        ConvertError: ``recipe`` is unknown, ``source`` is converted already, or
-            ``destination`` is inside it or is being written, or ``source`` has changed
-            in the meantime.
+        ConvertError: ``recipe`` is unknown or does not fit the model, ``source`` is
+            converted already, or ``destination`` is inside it or is being written, or
+            ``source`` has changed in the meantime, or its files cannot be consumed.
         DestinationExistsError: ``destination`` exists.
         CheckpointError: ``source`` cannot be used; see ``open_checkpoint``.
         ConfigError: Its config.json is wrong.
@@ -106,120 +121,59 @@ def convert_checkpoint(
         StorageError: The system refuses for another reason.
     """
     say = notice or (lambda sentence: None)
-    report = progress or (lambda done, total: None)
-    plan = _plan(source, destination, recipe, only, shard_bytes, say)
+    plan = prepare(
+        source, destination, recipe, only, shard_bytes, say, arrivals, choose=choose
+    )
+    removal = SourceRemoval(plan) if consume else None
+    arrival = SourceArrival(plan, arrivals) if arrivals is not None else None
     with claim_partial(plan.destination) as partial:
         folder = plan.destination.parent
         if folder == models_folder() and exclude_from_backups(folder):
             say(f"Time Machine excludes {folder}: models can be converted again.")
-        journal = Journal(partial, plan.key, plan.names, say)
+        journal = Journal(
+            partial,
+            plan.key,
+            plan.names,
+            say,
+            headers=plan.headers,
+            irreplaceable={name: plan.made_of[name] for name in plan.gone}
+            if arrival is None
+            else {},
+        )
+        if arrival is not None:
+            arrival.begin(journal)
         resumed = sum(s.nbytes for s in plan.shards if s.file in journal.files)
-        needed = plan.nbytes - resumed + plan.companion_nbytes + ROOM_BYTES
-        _check_space(partial, needed, anything=bool(journal.files))
-        _write_shards(plan, journal, partial, resumed, report)
+        _check_space(plan, journal, partial, removal, arrival)
+        known = sha256 or {}
+        _write_shards(plan, journal, partial, known, removal, arrival, progress)
         try:
-            plan.files_before.check_unchanged()
+            plan.source_files.check_unchanged()
         except ConvertError:
             # The files written so far mix two sources.
-            shutil.rmtree(partial, ignore_errors=True)
+            if not journal.removed:
+                shutil.rmtree(partial, ignore_errors=True)
             raise
-        _write_small_files(plan, journal, partial)
+        digest = _write_small_files(plan, journal, partial, known)
         finish_partial(partial, plan.destination)
-    return Conversion(plan.destination, plan.nbytes, resumed)
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """A conversion that can begin: everything that the source implies.
-
-    Attributes:
-        companions: The small files to write beside the shards, by name.
-    """
-
-    destination: Path
-    recipe: str
-    checkpoint: Checkpoint
-    provenance: Provenance
-    files_before: SourceFiles
-    tensors: Sequence[OutputTensor]
-    shards: Sequence[Shard]
-    companions: Mapping[str, bytes]
-    made_by: Mapping[str, str]
-    shard_bytes: int
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all tensors."""
-        return sum(shard.nbytes for shard in self.shards)
-
-    @property
-    def companion_nbytes(self) -> int:
-        """Bytes of the small files."""
-        return sum(map(len, self.companions.values()))
-
-    @property
-    def names(self) -> dict[str, set[str]]:
-        """The tensors' names, by file."""
-        return {shard.file: {t.name for t in shard.tensors} for shard in self.shards}
-
-    @property
-    def key(self) -> dict[str, Any]:
-        """What must be the same for an earlier run to be continued."""
-        return {
-            "source": self.files_before.identity(self.checkpoint),
-            "recipe": self.recipe,
-            "made_by": self.made_by,
-            "shard_bytes": self.shard_bytes,
-        }
-
-
-def _plan(
-    source: Path,
-    destination: Path | None,
-    recipe: str,
-    only: Collection[str] | None,
-    shard_bytes: int,
-    say: Callable[[str], None],
-) -> _Plan:
-    """Read and check the source and the destination."""
-    chosen = find_recipe(recipe)
-    check_folder(source)
-    files_before = SourceFiles(source, COPIED)
-    checkpoint = open_checkpoint(source, only=only)
-    if checkpoint.layout is Layout.MLX:
-        raise ConvertError(
-            f"{source} must be a released checkpoint but is an MLX folder.",
-            hint=f"It can be used directly: gptoss-mlx chat {shlex.quote(str(source))}",
-        )
-    provenance = provenance_of(checkpoint)
-    if destination is None:
-        size = model_size(checkpoint.config)
-        name = f"gpt-oss-{size}" if size else provenance.folder
-        destination = folder_for(name, chosen.name)
-    _check_destination(source, destination)
-    tensors = plan_tensors(checkpoint, chosen)
-    return _Plan(
-        destination=destination,
-        recipe=chosen.name,
-        checkpoint=checkpoint,
-        provenance=provenance,
-        files_before=files_before,
-        tensors=tensors,
-        shards=plan_shards(tensors, shard_bytes=shard_bytes),
-        companions=companion_files(checkpoint, chosen, provenance, say),
-        made_by={"gptoss_mlx": __version__, "mlx": version("mlx")},
-        shard_bytes=shard_bytes,
-    )
+    record_verified(plan.destination, state_of(plan.destination))
+    return Conversion(plan.destination, plan.nbytes, resumed, digest)
 
 
 def _write_shards(
-    plan: _Plan,
+    plan: Preparation,
     journal: Journal,
     partial: Path,
-    done: int,
-    report: Callable[[int, int], None],
+    known: Mapping[str, str],
+    removal: SourceRemoval | None,
+    arrival: SourceArrival | None,
+    progress: Callable[[int, int], None] | None,
 ) -> None:
-    """Write the shards that the journal does not have; ``done`` bytes are there."""
+    """Write the shards that the journal does not have, and remove what they are made of.
+
+    Each waits for the files that it is made of, if they arrive.
+    """
+    done = sum(shard.nbytes for shard in plan.shards if shard.file in journal.files)
+    report = progress or (lambda done, total: None)
     report(done, plan.nbytes)
 
     def written(nbytes: int) -> None:
@@ -227,15 +181,41 @@ def _write_shards(
         done += nbytes
         report(done, plan.nbytes)
 
-    for shard in plan.shards:
-        if shard.file not in journal.files:
-            path, pieces_of = partial / shard.file, _Pieces(plan.checkpoint)
-            entry = write_shard(path, shard.tensors, pieces_of, written=written)
-            journal.record(shard.file, entry)
+    # The others can be put together again from the result: see ``release``.
+    quantized = {
+        tensor.source_file for tensor in plan.tensors if tensor.packing is not None
+    }
+    unknown = {n: h for n, h in plan.headers.items() if n in quantized and n not in known}
+    if removal is not None:
+        sync_folder(partial.parent)  # which has the unfinished folder's own name
+        removal.remove_written(journal)
+    with SourceDigests(unknown) as digests, ThreadPoolExecutor(max_workers=1) as making:
+        for shard in plan.shards:
+            if shard.file in journal.files:
+                continue
+            if arrival is not None:
+                arrival.wait_for(shard)
+            entry = write_shard(
+                partial / shard.file,
+                shard.tensors,
+                Pieces(plan.checkpoint, digests, making),
+                written=written,
+            )
+            sources = digests.of(shard.source_files)
+            journal.record(shard.file, replace(entry, sources=sources))
+            for files in (removal, arrival):
+                if files is not None:
+                    files.remove_written(journal)
 
 
-def _write_small_files(plan: _Plan, journal: Journal, partial: Path) -> None:
-    """Write the companions, the index, the manifest and, last, config.json."""
+def _write_small_files(
+    plan: Preparation, journal: Journal, partial: Path, known: Mapping[str, str]
+) -> str:
+    """Write the companions, the index, the manifest and, last, config.json.
+
+    Returns:
+        The digest of the manifest.
+    """
     config = _json(config_keys(plan.checkpoint, plan.tensors))
     small = {**plan.companions, INDEX: _index(plan.shards, plan.nbytes)}
     files = dict(journal.files)
@@ -243,73 +223,63 @@ def _write_small_files(plan: _Plan, journal: Journal, partial: Path) -> None:
     files["config.json"] = WrittenFile.of(config)
     manifest = Manifest(
         plan.provenance,
-        plan.recipe,
+        plan.recipe.name,
         plan.made_by,
         {name: FileEntry(file.nbytes, file.sha256) for name, file in files.items()},
         _tensor_entries(plan.shards, files),
+        _source_entries(plan, journal, known),
     )
-    write_file(partial / MANIFEST, manifest.encode())
+    content = manifest.encode()
+    written = write_file(partial / MANIFEST, content)
+    write_file(partial / MANIFEST_SHA256, digest_line(content))
     # Without config.json no program takes the folder for a model.
     write_file(partial / "config.json", config)
+    return written.sha256
 
 
-class _Pieces:
-    """Yields the bytes of a file's tensors, in the order of writing."""
+def _check_space(
+    plan: Preparation,
+    journal: Journal,
+    partial: Path,
+    removal: SourceRemoval | None,
+    arrival: SourceArrival | None,
+) -> None:
+    """Check that the disk has room for what is not written yet.
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        self._checkpoint = checkpoint
-        # A weight's scales and biases, made with it and written after it.
-        self._kept: dict[str, list[bytes]] = {}
-
-    def __call__(self, tensor: OutputTensor) -> Iterator[bytes]:
-        if tensor.packing is None:
-            yield from self._checkpoint.chunks(tensor.source, chunk_bytes=PIECE_BYTES)
-        elif tensor.name.endswith(".weight"):
-            module = tensor.name.removesuffix(".weight")
-            scales = self._kept[f"{module}.scales"] = []
-            biases = self._kept[f"{module}.biases"] = []
-            for rows in quantize_rows(self._checkpoint, tensor.source, tensor.packing):
-                scales.append(rows.scales)
-                biases.append(rows.biases)
-                yield rows.weight
-        else:
-            yield from self._kept.pop(tensor.name)
-
-
-def _check_destination(source: Path, destination: Path) -> None:
-    with storage_errors(destination):
-        # Path.resolve raises an error for a loop of links.
-        place, origin = (Path(os.path.realpath(p)) for p in (destination, source))
-        if place == origin or origin in place.parents:
-            raise ConvertError(
-                f"The destination must be outside {source} but is {destination}.",
-                hint="Choose another destination.",
-            )
-        if destination.name.endswith(".partial"):
-            raise ConvertError(
-                f"The destination must not end in .partial, which marks unfinished "
-                f"folders, but is {destination}.",
-                hint="Choose another destination.",
-            )
-        if os.path.lexists(destination) or os.path.lexists(place):
-            clear_finished(destination)
-            raise DestinationExistsError(
-                f"The destination must not exist, but {destination} does.",
-                hint=f"Choose another destination, or remove it first: {destination}",
-            )
-
-
-def _check_space(partial: Path, needed: int, *, anything: bool) -> None:
+    Raises:
+        NoSpaceError: It has not.
+    """
+    needed = peak = arrived = 0
+    shards = [shard for shard in plan.shards if shard.file not in journal.files]
+    arriving = arrival.nbytes_written_for(shards) if arrival else [0] * len(shards)
+    freeing = arrival or removal
+    for shard, arrived in zip(shards, arriving, strict=True):
+        needed += shard.nbytes
+        peak = max(peak, needed + arrived)
+        needed -= freeing.nbytes_freed_by(shard, partial) if freeing else 0
+    peak = max(peak, needed + arrived + plan.companion_nbytes) + ROOM_BYTES
     with storage_errors(partial):
         free = shutil.disk_usage(partial).free
-        if needed > free:
-            if not anything:
+        if peak > free:
+            if not journal.files:
                 shutil.rmtree(partial)
             raise NoSpaceError(
-                f"{partial.parent} must have {needed / 1e6:,.1f} MB free "
+                f"{partial.parent} must have {peak / 1e6:,.1f} MB free "
                 f"but has {free / 1e6:,.1f} MB.",
                 hint=free_space_hint(NoSpaceError.hint),
             )
+
+
+def _source_entries(
+    plan: Preparation, journal: Journal, known: Mapping[str, str]
+) -> dict[str, SourceFile]:
+    found = dict(known)
+    for written in journal.files.values():
+        found.update(written.sources)
+    return {
+        name: SourceFile(header.file_bytes, found.get(name), header.content.decode())
+        for name, header in plan.headers.items()
+    }
 
 
 def _tensor_entries(

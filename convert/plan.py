@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from typing import Any
 
 from gptoss_mlx.checkpoint.folder import Checkpoint
-from gptoss_mlx.checkpoint.layout import Layout
 from gptoss_mlx.checkpoint.safetensors import DTYPE_BYTES
 from gptoss_mlx.config import Quantization
 from gptoss_mlx.config_json import hugging_face_keys
@@ -43,6 +42,8 @@ class OutputTensor:
         dtype: The dtype in safetensors' spelling.
         source: Name of its source tensor in Hugging Face's release.
         packing: How it is quantized; None if the source's bytes are kept.
+        source_file: Name of the file of its source tensor.
+        source_start: First byte of its source tensor there.
     """
 
     name: str
@@ -50,6 +51,8 @@ class OutputTensor:
     shape: tuple[int, ...]
     source: str
     packing: Quantization | None = None
+    source_file: str = ""
+    source_start: int = 0
 
     @property
     def nbytes(self) -> int:
@@ -69,6 +72,11 @@ class Shard:
         """Bytes of its tensors."""
         return sum(tensor.nbytes for tensor in self.tensors)
 
+    @property
+    def source_files(self) -> list[str]:
+        """The names of the files that its tensors are made of."""
+        return sorted({tensor.source_file for tensor in self.tensors})
+
 
 def plan_tensors(checkpoint: Checkpoint, recipe: Recipe) -> list[OutputTensor]:
     """List every tensor of the output: embedding, layers, norm, lm_head.
@@ -83,21 +91,45 @@ def plan_tensors(checkpoint: Checkpoint, recipe: Recipe) -> list[OutputTensor]:
         if module != name and len(view.shape) == 2:
             packing = recipe.packing(module, view.shape[1])
         if packing is None:
-            tensors.append(OutputTensor(name, dtype, view.shape, name))
+            found = [OutputTensor(name, dtype, view.shape, name)]
         else:
-            tensors += _quantized(module, dtype, view.shape, packing)
+            found = list(_quantized(module, dtype, view.shape, packing))
+        path, start = checkpoint.place(name)
+        tensors += [replace(t, source_file=path.name, source_start=start) for t in found]
     return sorted(tensors, key=lambda tensor: (_place(tensor.name), tensor.name))
 
 
 def plan_shards(
     tensors: Sequence[OutputTensor], *, shard_bytes: int = SHARD_BYTES
 ) -> list[Shard]:
-    """Distribute whole modules to files, in order.
+    """Distribute the tensors to files: those of one source file to one file.
+
+    So each source file is read once, and is needed no more when that file is written. One
+    that is larger than a file is distributed by whole modules, in order.
 
     Args:
         tensors: All tensors; those of one module in a row.
         shard_bytes: The most bytes of tensors per file. A larger module has a file of
+            its own.
     """
+    files: list[tuple[OutputTensor, ...]] = []
+    of_sources = sorted(tensors, key=lambda tensor: tensor.source_file)
+    for _, group in groupby(of_sources, key=lambda tensor: tensor.source_file):
+        source = list(group)
+        if sum(tensor.nbytes for tensor in source) > shard_bytes:
+            parts = _by_modules(source, shard_bytes)
+            files += [tuple(sorted(part, key=_file_order)) for part in parts]
+        else:
+            files.append(_in_order(source))
+    return [
+        Shard(f"model-{number:05}-of-{len(files):05}.safetensors", file)
+        for number, file in enumerate(files, start=1)
+    ]
+
+
+def _by_modules(
+    tensors: Sequence[OutputTensor], shard_bytes: int
+) -> list[list[OutputTensor]]:
     files: list[list[OutputTensor]] = [[]]
     filled = 0
     for _, group in groupby(tensors, key=lambda tensor: _module(tensor.name)):
@@ -108,13 +140,29 @@ def plan_shards(
             filled = 0
         files[-1] += module
         filled += nbytes
-    return [
-        Shard(
-            f"model-{number:05}-of-{len(files):05}.safetensors",
-            tuple(sorted(file, key=_file_order)),
-        )
-        for number, file in enumerate(files, start=1)
-    ]
+    return files
+
+
+def _in_order(tensors: Sequence[OutputTensor]) -> tuple[OutputTensor, ...]:
+    """Order all tensors of a source file so that each is aligned to its dtype.
+
+    Returns:
+        The order of the source, if it aligns all tensors: then the source is read from its
+        first byte to its last one, and can be hashed. Otherwise, larger dtypes come first.
+    """
+    as_read = sorted(tensors, key=_source_order)
+    if _is_aligned(as_read):
+        return tuple(as_read)
+    return tuple(sorted(tensors, key=_file_order))
+
+
+def _is_aligned(tensors: Sequence[OutputTensor]) -> bool:
+    offset = 0
+    for tensor in tensors:
+        if offset % DTYPE_BYTES[tensor.dtype]:
+            return False
+        offset += tensor.nbytes
+    return True
 
 
 def config_keys(checkpoint: Checkpoint, tensors: Sequence[OutputTensor]) -> dict[str, Any]:
@@ -123,10 +171,9 @@ def config_keys(checkpoint: Checkpoint, tensors: Sequence[OutputTensor]) -> dict
     The dictionary has an entry for every module, under mlx-lm's paths after splitting gate
     and up.
     """
-    if checkpoint.layout is Layout.OPENAI:
+    keys = dict(checkpoint.config_keys)
+    if "model_type" not in keys:  # OpenAI's spelling has no place for a quantization
         keys = hugging_face_keys(checkpoint.config)
-    else:
-        keys = dict(checkpoint.config_keys)
     # It describes MXFP4 for transformers, and would be read before ours.
     keys.pop("quantization_config", None)
     table: dict[str, Any] = asdict(EXPERTS)
@@ -171,6 +218,15 @@ def _module(name: str) -> str:
     for suffix in ("_blocks", "_scales", "_bias"):
         name = name.removesuffix(suffix)
     return name if name.endswith("_proj") else name.rpartition(".")[0]
+
+
+def _source_order(tensor: OutputTensor) -> tuple[int, int]:
+    """Order by the bytes of the sources; scales and biases follow their weight."""
+    suffix = tensor.name.rpartition(".")[2]
+    return (
+        tensor.source_start,
+        {"scales": 1, "biases": 2}.get(suffix, 0) if tensor.packing else 0,
+    )
 
 
 def _file_order(tensor: OutputTensor) -> tuple[int, bool, str]:

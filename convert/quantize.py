@@ -6,7 +6,7 @@ https://ml-explore.github.io/mlx/build/html/python/_autosummary/mlx.core.quantiz
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import NamedTuple
 
 import mlx.core as mx
@@ -18,7 +18,7 @@ from gptoss_mlx.device_errors import device_errors
 
 __all__ = ["PIECE_BYTES", "QuantizedRows", "quantize_rows", "rows_of_piece"]
 
-PIECE_BYTES = 16 << 20
+PIECE_BYTES = 2 << 20
 
 _DTYPES = {
     "BF16": (np.uint16, mx.bfloat16),
@@ -42,9 +42,19 @@ def rows_of_piece(checkpoint: Checkpoint, name: str) -> int:
 
 
 def quantize_rows(
-    checkpoint: Checkpoint, name: str, packing: Quantization
+    checkpoint: Checkpoint,
+    name: str,
+    packing: Quantization,
+    *,
+    hear: Callable[[bytes], None] = lambda piece: None,
 ) -> Generator[QuantizedRows]:
     """Quantize the tensor ``name``, with one block of rows in memory.
+
+    Args:
+        checkpoint: The source.
+        name: Name of the tensor in the release.
+        packing: How to quantize it.
+        hear: Called with each piece that is read.
 
     It always runs on the CPU: a GPU's division differs in the last bits, and the same
     source must give the same bytes on every machine.
@@ -54,6 +64,7 @@ def quantize_rows(
     row_bytes = checkpoint.nbytes_of(name) // rows
     chunk_bytes = rows_of_piece(checkpoint, name) * row_bytes
     for chunk in checkpoint.chunks(name, chunk_bytes=chunk_bytes):
+        hear(chunk)
         block = np.frombuffer(chunk, stored).reshape(-1, columns)
         with device_errors(), mx.stream(mx.cpu):
             weight, scales, biases = mx.quantize(

@@ -17,7 +17,9 @@ from gptoss_mlx.checkpoint.safetensors import TensorInfo, read_chunks, read_head
 from gptoss_mlx.config import Quantization
 from gptoss_mlx.device_errors import device_errors
 from gptoss_mlx.errors import CheckpointError, VerifyError, storage_errors
-from gptoss_mlx.manifest import MANIFEST, FileEntry, Manifest, read_manifest
+from gptoss_mlx.manifest import MANIFEST, MODEL_CARD, FileEntry, Manifest, read_manifest
+from gptoss_mlx.manifest_digest import MANIFEST_SHA256, check_digest
+from gptoss_mlx.verified import record_verified, state_of
 
 from .quantize import PIECE_BYTES, quantize_rows, rows_of_piece
 
@@ -32,6 +34,8 @@ class VerifyReport:
         files: Files whose sha256 matches the manifest.
         tensors: Tensors whose sha256, dtype and shape match the manifest.
         nbytes: Bytes of these files.
+        digest: sha256 of the manifest, which manifest.sha256 has too. None: the folder is
+            of format 1, which has no digest, so that nothing protects its manifest.
         identical: Tensors with the source's bytes; None without a source.
         requantized: Tensors that match the quantized source; None without a source.
     """
@@ -39,6 +43,7 @@ class VerifyReport:
     files: int
     tensors: int
     nbytes: int
+    digest: str | None = None
     identical: int | None = None
     requantized: int | None = None
 
@@ -50,6 +55,8 @@ def verify_checkpoint(
     progress: Callable[[int, int], None] | None = None,
 ) -> VerifyReport:
     """Read every byte of ``folder`` and compare it with its manifest and its source.
+
+    If all is right, that is recorded, so that it is not verified before its first load.
 
     Args:
         folder: A folder written by ``convert_checkpoint``.
@@ -63,6 +70,8 @@ def verify_checkpoint(
         ConfigError: Its config.json is wrong.
         StorageError: A file cannot be read.
     """
+    state = state_of(folder)
+    digest = check_digest(folder)
     manifest = read_manifest(folder)
     nbytes = sum(file.nbytes for file in manifest.files.values())
     ours = theirs = None
@@ -78,20 +87,24 @@ def verify_checkpoint(
         report(done, total)
 
     advance(0)
-    _check_names(folder, manifest)
+    _check_names(folder, manifest, digest)
+    # First: it takes no time, and reading the files before a cut one may take minutes.
+    for name, entry in manifest.files.items():
+        _check_length(folder / name, entry)
     for name, entry in manifest.files.items():
         _check_file(folder / name, entry, manifest, advance)
     try:
         ours = open_checkpoint(folder)
     except CheckpointError as error:
         raise VerifyError(str(error)) from error
-    counts = len(manifest.files), len(manifest.tensors), nbytes
+    record_verified(folder, state)
+    counts = len(manifest.files), len(manifest.tensors), nbytes, digest
     if theirs is None:
         return VerifyReport(*counts)
     return VerifyReport(*counts, *_compare(ours, theirs, advance))
 
 
-def _check_names(folder: Path, manifest: Manifest) -> None:
+def _check_names(folder: Path, manifest: Manifest, digest: str | None) -> None:
     with storage_errors(folder):
         # Hidden files belong to the file manager, Git or the Hub.
         found = {
@@ -100,9 +113,12 @@ def _check_names(folder: Path, manifest: Manifest) -> None:
             if path.is_file()
             and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         }
-    if missing := sorted(set(manifest.files) - found):
+    required = {*manifest.files, *([MANIFEST_SHA256] if manifest.has_digest else [])}
+    if missing := sorted(required - found):
         raise VerifyError(f"{folder} must have {missing[0]} but does not{_more(missing)}.")
-    if extra := sorted(found - set(manifest.files) - {MANIFEST}):
+    # A card on the Hub names the manifest's digest, so that manifest cannot list it.
+    own = {MANIFEST, MODEL_CARD} | (set() if digest is None else {MANIFEST_SHA256})
+    if extra := sorted(found - set(manifest.files) - own):
         raise VerifyError(
             f"{folder} has files that the manifest does not list: "
             f"{extra[0]}{_more(extra)}.",
@@ -114,18 +130,21 @@ def _more(names: list[str]) -> str:
     return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
 
 
-def _check_file(
-    path: Path, entry: FileEntry, manifest: Manifest, advance: Callable[[int], None]
-) -> None:
+def _check_length(path: Path, entry: FileEntry) -> None:
     with storage_errors(path):
         nbytes = path.stat().st_size
     if nbytes != entry.nbytes:
         raise VerifyError(f"{path}: must have {entry.nbytes:,} bytes but has {nbytes:,}.")
+
+
+def _check_file(
+    path: Path, entry: FileEntry, manifest: Manifest, advance: Callable[[int], None]
+) -> None:
     of_file = hashlib.sha256()
     if path.suffix == ".safetensors":
         _hash_tensors(path, manifest, of_file, advance)
     else:
-        for chunk in _read(path, nbytes):
+        for chunk in _read(path, entry.nbytes):
             of_file.update(chunk)
             advance(len(chunk))
     if of_file.hexdigest() != entry.sha256:

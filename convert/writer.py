@@ -17,6 +17,8 @@ from pathlib import Path
 from gptoss_mlx.errors import storage_errors
 from gptoss_mlx.files import sync_file
 
+from .digest import BackgroundSha256
+from .direct_file import DirectFile
 from .plan import OutputTensor
 
 __all__ = ["WrittenFile", "sync_folder", "write_file", "write_shard"]
@@ -33,11 +35,13 @@ class WrittenFile:
         nbytes: Length of the file.
         sha256: sha256 of the whole file, in hexadecimal.
         tensors: sha256 of each tensor's bytes.
+        sources: sha256 of each source file that was read as a whole for it.
     """
 
     nbytes: int
     sha256: str
     tensors: dict[str, str] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, content: bytes) -> WrittenFile:
@@ -66,39 +70,35 @@ def write_shard(
         StorageError: The system refuses for another reason.
         ValueError: The pieces of a tensor have another length than the tensor.
     """
-    of_file = hashlib.sha256()
-    of_tensors: dict[str, str] = {}
+    of_tensors: dict[str, BackgroundSha256] = {}
     header = _header(tensors)
-    # hashlib, read and write release the interpreter lock: they run in parallel.
     with (
         storage_errors(path),
-        ThreadPoolExecutor(max_workers=2) as pool,
-        path.open("wb") as file,
+        ThreadPoolExecutor(max_workers=1) as of_file_thread,
+        ThreadPoolExecutor(max_workers=1) as of_tensors_thread,
+        DirectFile(path) as file,
     ):
+        of_file = BackgroundSha256(of_file_thread, header)
         file.write(header)
-        of_file.update(header)
         for tensor in tensors:
-            of_tensor = hashlib.sha256()
-            nbytes = 0
+            of_tensor = of_tensors[tensor.name] = BackgroundSha256(of_tensors_thread)
+            begin = file.nbytes
             for piece in pieces_of(tensor):
-                hashing = [
-                    pool.submit(digest.update, piece) for digest in (of_file, of_tensor)
-                ]
+                of_file.update(piece)
+                of_tensor.update(piece)
                 file.write(piece)
-                for task in hashing:
-                    task.result()
-                nbytes += len(piece)
                 written(len(piece))
-            if nbytes != tensor.nbytes:
+            if file.nbytes - begin != tensor.nbytes:
                 raise ValueError(
                     f"[write_shard] {tensor.name} must have {tensor.nbytes} bytes "
-                    f"but got {nbytes}."
+                    f"but got {file.nbytes - begin}."
                 )
-            of_tensors[tensor.name] = of_tensor.hexdigest()
-        file.flush()
-        sync_file(file.fileno())
-        nbytes = file.tell()
-    return WrittenFile(nbytes, of_file.hexdigest(), of_tensors)
+        sync_file(file.flush())
+        return WrittenFile(
+            file.nbytes,
+            of_file.hexdigest(),
+            {name: digest.hexdigest() for name, digest in of_tensors.items()},
+        )
 
 
 def write_file(path: Path, content: bytes) -> WrittenFile:

@@ -13,16 +13,22 @@ if TYPE_CHECKING:
     from gptoss_mlx.conversation.answer import Answer
     from gptoss_mlx.errors import GptOssError
     from gptoss_mlx.generation.sampling import Sampling
+    from gptoss_mlx.grounding.answer import GroundedAnswer
+    from gptoss_mlx.grounding.citations import Citation
     from gptoss_mlx.harmony.messages import Message, ToolDescription
+    from gptoss_mlx.library.library import Library
     from gptoss_mlx.llm import load, load_model
     from gptoss_mlx.tools.functions import Function, Functions
     from gptoss_mlx.tools.tool import Tool
 
 __all__ = [
     "Answer",
+    "Citation",
     "Function",
     "Functions",
     "GptOssError",
+    "GroundedAnswer",
+    "Library",
     "Message",
     "Sampling",
     "Tool",
@@ -37,9 +43,12 @@ __version__ = "0.1.0"
 # Imported on first use, so that `gptoss-mlx --help` does not wait for MLX.
 _MODULES = {
     "Answer": "gptoss_mlx.conversation.answer",
+    "Citation": "gptoss_mlx.grounding.citations",
     "Function": "gptoss_mlx.tools.functions",
     "Functions": "gptoss_mlx.tools.functions",
     "GptOssError": "gptoss_mlx.errors",
+    "GroundedAnswer": "gptoss_mlx.grounding.answer",
+    "Library": "gptoss_mlx.library.library",
     "Message": "gptoss_mlx.harmony.messages",
     "Sampling": "gptoss_mlx.generation.sampling",
     "Tool": "gptoss_mlx.tools.tool",

@@ -10,14 +10,15 @@ __all__ = ["escaped", "json_text", "without_controls"]
 # C0, DEL and C1, surrogates, and characters that change the writing direction.
 _CONTROLS = "\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff"
 # Line and paragraph separators, and characters without width: soft hyphen, zero-width
-# spaces, invisible operators, deprecated format characters, annotations, tags. Fillers of
-# Hangul syllables are letters but as invisible.
+# spaces, invisible operators, deprecated format characters, annotations, controls of
+# shorthand and of music, tags. Fillers of Hangul syllables are letters but as invisible.
 _INVISIBLE = (
     "\xad\u061c\u115f\u1160\u180e\u200b\u2028\u2029\u2060-\u2065\u206a-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb"
-    "\U000e0000-\U000e0fff"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
-# Words and emoji contain joiners and direction marks. Names do not need them.
-_JOINERS = "\u200c-\u200f"
+# Words and emoji contain joiners and direction marks, and hieroglyphs are grouped by their
+# own joiners. Names do not need them.
+_JOINERS = "\u200c-\u200f\U00013430-\U0001343f"
 
 _IN_A_NAME = re.compile(f"[{_CONTROLS}{_INVISIBLE}{_JOINERS}]")
 _IN_TEXT = re.compile(f"(?![\t\n])[{_CONTROLS}{_INVISIBLE}]")

@@ -11,7 +11,14 @@ import mlx.core as mx
 
 from gptoss_mlx.device_errors import device_errors
 
-__all__ = ["Machine", "compute_dtype", "device_kind", "macos_version", "this_machine"]
+__all__ = [
+    "Machine",
+    "compute_dtype",
+    "device_kind",
+    "macos_version",
+    "memory_bytes",
+    "this_machine",
+]
 
 # On a machine without an Apple GPU: the rest is for the system and other programs.
 SHARE_OF_MEMORY = 0.75
@@ -56,17 +63,22 @@ def this_machine() -> Machine:
     """
     with device_errors():
         info = mx.device_info()
-    memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    total_bytes = memory_bytes()
     limit = info.get("max_recommended_working_set_size")
     return Machine(
         device=str(info.get("device_name", "unknown")),
         kind=device_kind(),
         dtype=str(compute_dtype()).removeprefix("mlx.core."),
-        memory_bytes=memory_bytes,
-        limit_bytes=int(limit) if limit else int(SHARE_OF_MEMORY * memory_bytes),
+        memory_bytes=total_bytes,
+        limit_bytes=int(limit) if limit else int(SHARE_OF_MEMORY * total_bytes),
         architecture=str(info.get("architecture", "")),
         macos=macos_version(platform.mac_ver()[0]),
     )
+
+
+def memory_bytes() -> int:
+    """Return how much memory this machine has."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def macos_version(text: str) -> tuple[int, ...]:

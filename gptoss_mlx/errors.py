@@ -18,6 +18,8 @@
     + WrongFileError
   - DataError
   - DeviceError
+  - NotEnoughMemoryError
+  - PlotError
   - NotFiniteError
   - CacheError
     + SavedCacheError
@@ -25,8 +27,13 @@
   - HarmonyError
   - ToolError
   - DownloadError
+  - ShareError
   - AnswerError
+  - FitError
+    + TraceError
   - UnreadableDocumentError
+  - DocumentNotFoundError
+  - LibraryNotFoundError
 
 A message states the rule and then the value found. A hint is the next command, with the
 user's own values if known. Both are one line, whatever they quote: characters
@@ -36,6 +43,7 @@ that a terminal obeys, or that are invisible, are written as escapes.
 from __future__ import annotations
 
 import errno
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
@@ -53,18 +61,25 @@ __all__ = [
     "DataError",
     "DestinationExistsError",
     "DeviceError",
+    "DocumentNotFoundError",
     "DownloadError",
+    "FitError",
     "GptOssError",
     "HarmonyError",
+    "LibraryNotFoundError",
     "ModelNotFoundError",
     "NoCheckpointError",
     "NoPermissionError",
     "NoSpaceError",
+    "NotEnoughMemoryError",
     "NotFiniteError",
+    "PlotError",
     "QuantizationError",
     "SavedCacheError",
+    "ShareError",
     "StorageError",
     "ToolError",
+    "TraceError",
     "UnfinishedError",
     "UnreadableDocumentError",
     "UnsupportedModelError",
@@ -200,6 +215,18 @@ class DeviceError(GptOssError):
     hint = "Run it again. If it fails again, restart the machine."
 
 
+class NotEnoughMemoryError(GptOssError):
+    """A model, or a conversation with it, needs more memory than a program may use."""
+
+    hint = "See what fits this machine: gptoss-mlx fit"
+
+
+class PlotError(GptOssError):
+    """A picture cannot be drawn."""
+
+    hint = "Install what draws it: pip install matplotlib"
+
+
 class NotFiniteError(GptOssError):
     """The model's logits are NaN or infinite, so no token can be drawn."""
 
@@ -259,6 +286,24 @@ class DownloadError(GptOssError):
     hint = "Check the network, then run the same command again: it continues."
 
 
+class ShareError(GptOssError):
+    """A folder cannot be shared: on the network, on a disk, or on the Hub."""
+
+    hint = "Name another port: gptoss-mlx share MODEL --port 8766"
+
+
+class FitError(GptOssError):
+    """A plan or a simulation cannot be made from the figures that are given."""
+
+    hint = "See which figures it takes: gptoss-mlx fit --help"
+
+
+class TraceError(FitError):
+    """A file is not a routing trace, or a line of it is wrong."""
+
+    hint = "Record the trace again, or leave out --trace: then one is drawn."
+
+
 class UnreadableDocumentError(GptOssError):
     """A document's text cannot be read.
 
@@ -277,6 +322,21 @@ class UnreadableDocumentError(GptOssError):
         self.reason = escaped(reason)
 
 
+class DocumentNotFoundError(GptOssError):
+    """No document of a library has that name."""
+
+    hint = "Search for it: gptoss-mlx library search QUERY"
+
+
+class LibraryNotFoundError(GptOssError):
+    """There is no library of that name, or none of those folders."""
+
+    hint = "List the libraries: gptoss-mlx library list"
+
+
+_FULL_DISK_ACCESS = (
+    "Allow your terminal Full Disk Access in System Settings, Privacy & Security."
+)
 _WRONG_PATH = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP)
 
 
@@ -297,6 +357,10 @@ def storage_errors(path: str | PathLike[str]) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise NoSpaceError(f"{where}: {reason}.") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise NoPermissionError(f"{where}: {reason}.") from error
+            # What macOS answers in Documents and the like; a mode would be EACCES.
+            is_private = error.errno == errno.EPERM and sys.platform == "darwin"
+            raise NoPermissionError(
+                f"{where}: {reason}.", hint=_FULL_DISK_ACCESS if is_private else None
+            ) from error
         hint = "Name another path." if error.errno in _WRONG_PATH else None
         raise StorageError(f"{where}: {reason}.", hint=hint) from error

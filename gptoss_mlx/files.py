@@ -5,13 +5,14 @@ Used by all modules that read config.json, an index or a manifest, or write a mo
 
 from __future__ import annotations
 
+import difflib
 import errno
 import fcntl
 import json
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -21,8 +22,12 @@ __all__ = [
     "LFS_HINT",
     "MAX_JSON_BYTES",
     "FileIdentity",
+    "check_exists",
+    "expanded",
     "has_file",
+    "is_there",
     "lock_file",
+    "nearest_path",
     "open_file",
     "parse_json",
     "read_file",
@@ -70,6 +75,66 @@ class FileIdentity(NamedTuple):
     def of(cls, status: os.stat_result) -> FileIdentity:
         """Make it from the operating system's file status."""
         return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def expanded(path: str) -> Path:
+    """Replace a leading ~; for an unknown user, it stays as it is.
+
+    Raises:
+        StorageError: The path is empty. To Path it would be the current folder, where a
+            shell's variable without a value was meant.
+    """
+    if not path:
+        raise StorageError("A path must not be empty.", hint="Name a file or folder.")
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path's own raises then
+
+
+def is_there(path: str) -> bool:
+    """Whether a path, as a user types it, leads to a file or folder.
+
+    Raises:
+        StorageError: It is empty.
+    """
+    try:
+        return expanded(path).exists()
+    except (OSError, ValueError):  # it cannot be reached; no file can have this name
+        return False
+
+
+def check_exists(path: str, what: str) -> None:
+    """Check that there is a file that a user has named.
+
+    Args:
+        path: As it was typed.
+        what: What it must be, e.g. ``file or folder``.
+
+    Raises:
+        StorageError: It is empty or not there. The hint is the nearest one beside it.
+        NoPermissionError: The folder may not be looked into.
+    """
+    given = expanded(path)
+    # ValueError: no file can have this name. What may not be looked at is another error.
+    with (
+        storage_errors(given),
+        suppress(FileNotFoundError, NotADirectoryError, ValueError),
+    ):
+        given.lstat()
+        return
+    hint = "Check the name and the folder."
+    if (beside := nearest_path(path)) is not None:
+        hint = f"Did you mean {beside}?"
+    raise StorageError(f"{path}: there is no such {what}.", hint=hint)
+
+
+def nearest_path(path: str) -> Path | None:
+    """Return the path of a file with nearly the same name, in the same folder."""
+    given = expanded(path)
+    try:
+        beside = [each.name for each in given.parent.iterdir()]
+    except (OSError, ValueError):
+        return None
+    close = difflib.get_close_matches(given.name, beside, n=1)
+    return Path(path).with_name(close[0]) if close else None
 
 
 def short(value: Any) -> str:

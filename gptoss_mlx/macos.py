@@ -1,4 +1,4 @@
-"""Functions of macOS: Time Machine, and sleep."""
+"""Functions of macOS: Time Machine, sleep, and permissions on the network."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["awake", "exclude_from_backups", "free_space_hint"]
+__all__ = [
+    "awake",
+    "exclude_from_backups",
+    "firewall_hint",
+    "free_space_hint",
+    "local_network_hint",
+]
 
 TMUTIL, CAFFEINATE = "/usr/bin/tmutil", "/usr/bin/caffeinate"
 TMUTIL_S = 10.0
@@ -55,6 +61,31 @@ def free_space_hint(hint: str) -> str:
     if not _is_macos():
         return hint
     return f"{hint} Purgeable space, which Finder calls available, may not be counted."
+
+
+def local_network_hint(hint: str, reason: str = "No route to host") -> str:
+    """Add to a hint about an unreachable machine that macOS 15 may forbid the network.
+
+    Args:
+        hint: The hint.
+        reason: The system's words; a refusal looks like ``No route to host``.
+    """
+    if not _is_macos() or "no route to host" not in reason.lower():
+        return hint
+    return (
+        "Allow your terminal in System Settings > Privacy & Security > Local Network: "
+        f"macOS may have refused the connection. {hint}"
+    )
+
+
+def firewall_hint() -> str:
+    """Return what macOS may ask about a server; empty elsewhere."""
+    if not _is_macos():
+        return ""
+    return (
+        "If macOS asks whether Python may accept incoming connections or find devices on "
+        "the local network, allow it."
+    )
 
 
 def _caffeinate() -> subprocess.Popen[bytes] | None:

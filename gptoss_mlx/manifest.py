@@ -6,26 +6,38 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gptoss_mlx.errors import ConfigError, VerifyError
-from gptoss_mlx.files import has_file, read_json_object, short
+from gptoss_mlx.files import (
+    has_file,
+    parse_json,
+    read_json_object,
+    short,
+)
 
 __all__ = [
     "MANIFEST",
+    "MODEL_CARD",
     "FileEntry",
     "Manifest",
     "ManifestSummary",
     "Provenance",
+    "SourceFile",
     "TensorEntry",
+    "manifest_path",
+    "parse_manifest",
     "read_manifest",
     "read_summary",
 ]
 
 MANIFEST = "manifest.json"
-FORMAT = 1
+MODEL_CARD = "README.md"
+FORMAT = 2
+# Its folders have no manifest.sha256, and no source_files.
+_FIRST_FORMAT = 1
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -66,6 +78,21 @@ class TensorEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A safetensors file of the source.
+
+    Attributes:
+        nbytes: Its length in bytes.
+        sha256: The digest of the file that was converted; None if it was not computed.
+        header: The JSON text of its header, from which the file can be put together again.
+    """
+
+    nbytes: int
+    sha256: str | None
+    header: str
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """The contents of a folder.
 
@@ -73,8 +100,11 @@ class Manifest:
         source: The origin of the converted checkpoint.
         recipe: Name of the recipe.
         made_by: Versions of the packages used.
-        files: Every file except the manifest, by name.
+        files: Every file except the manifest and its digest, by name.
         tensors: Every tensor of the files, by name.
+        source_files: The safetensors files of the source, by name. None are recorded in
+            format 1, or if their headers are very large.
+        format: The format of the file that was read.
     """
 
     source: Provenance
@@ -82,6 +112,13 @@ class Manifest:
     made_by: Mapping[str, str]
     files: Mapping[str, FileEntry]
     tensors: Mapping[str, TensorEntry]
+    source_files: Mapping[str, SourceFile] = field(default_factory=dict)
+    format: int = FORMAT
+
+    @property
+    def has_digest(self) -> bool:
+        """Whether a folder of its format has manifest.sha256."""
+        return self.format != _FIRST_FORMAT
 
     def encode(self) -> bytes:
         """Return manifest.json's content, which is equal for equal folders."""
@@ -97,6 +134,10 @@ class Manifest:
             "tensors": {
                 name: asdict(tensor) for name, tensor in sorted(self.tensors.items())
             },
+            "source_files": {
+                name: {"bytes": file.nbytes, "sha256": file.sha256, "header": file.header}
+                for name, file in sorted(self.source_files.items())
+            },
         }
         return json.dumps(keys, indent=1).encode() + b"\n"
 
@@ -108,7 +149,7 @@ class ManifestSummary:
     Attributes:
         folder: Name of the converted checkpoint's folder; None if missing.
         recipe: Name of the recipe; None if missing.
-        files: Every file except the manifest, by name.
+        files: Every file except the manifest and its digest, by name.
     """
 
     folder: str | None
@@ -117,26 +158,33 @@ class ManifestSummary:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read ``folder``'s manifest, and check all of it.
+    """Read ``folder``'s manifest, and check all of it except its digest.
 
     Raises:
-        VerifyError: The file is missing, or not a manifest of this format.
+        VerifyError: The file is missing, or not a manifest of a known format.
         StorageError: The file cannot be read.
     """
-    path = folder / MANIFEST
-    if not has_file(path):
-        raise VerifyError(
-            f"{folder} must have a {MANIFEST} but has none.",
-            hint="Name a folder that gptoss-mlx convert has written.",
-        )
-    keys = _read(path)
-    if keys.get("format") != FORMAT:
-        raise VerifyError(
-            f"{path}: format must be {FORMAT} but is {short(keys.get('format'))}.",
-            hint="Upgrade gptoss-mlx: another version has written this folder.",
-        )
-    with _manifest_errors(path):
-        return _parse(keys)
+    path = manifest_path(folder)
+    return _checked(_read(path), path)
+
+
+def parse_manifest(content: bytes, where: str) -> Manifest:
+    """Read a manifest from elsewhere, and check all of it.
+
+    Args:
+        content: What manifest.json holds.
+        where: Its place, for messages.
+
+    Raises:
+        VerifyError: It is not a manifest of this format.
+    """
+    try:
+        keys = parse_json(content)
+    except ValueError as error:
+        raise VerifyError(f"{where}: must be JSON: {error}.") from error
+    if not isinstance(keys, dict):
+        raise VerifyError(f"{where}: must be a JSON object but is {short(keys)}.")
+    return _checked(keys, where)
 
 
 def read_summary(folder: Path) -> ManifestSummary | None:
@@ -162,6 +210,33 @@ def read_summary(folder: Path) -> ManifestSummary | None:
         )
 
 
+def _checked(keys: Mapping[str, Any], where: Path | str) -> Manifest:
+    found = keys.get("format")
+    if type(found) is not int or found not in (_FIRST_FORMAT, FORMAT):
+        raise VerifyError(
+            f"{where}: format must be at most {FORMAT} but is {short(found)}.",
+            hint="Upgrade gptoss-mlx: another version has written this folder.",
+        )
+    with _manifest_errors(where):
+        return _parse(keys)
+
+
+def manifest_path(folder: Path) -> Path:
+    """Return the path of ``folder``'s manifest.
+
+    Raises:
+        VerifyError: The folder has none.
+        StorageError: The system does not allow a look.
+    """
+    path = folder / MANIFEST
+    if not has_file(path):
+        raise VerifyError(
+            f"{folder} must have a {MANIFEST} but has none.",
+            hint="Name a folder that gptoss-mlx convert has written.",
+        )
+    return path
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         return read_json_object(path)
@@ -170,7 +245,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _manifest_errors(path: Path) -> Iterator[None]:
+def _manifest_errors(path: Path | str) -> Iterator[None]:
     try:
         yield
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -195,7 +270,28 @@ def _parse(keys: Mapping[str, Any]) -> Manifest:
         if tensor.file not in files:
             raise ValueError(f"{name!r} is in {tensor.file!r}, which files lack")
     made_by = {str(name): str(version) for name, version in keys["made_by"].items()}
-    return Manifest(Provenance(**source), str(keys["recipe"]), made_by, files, tensors)
+    number = keys["format"]
+    recorded = {} if number == _FIRST_FORMAT else _parse_source(keys["source_files"])
+    return Manifest(
+        Provenance(**source),
+        str(keys["recipe"]),
+        made_by,
+        files,
+        tensors,
+        recorded,
+        number,
+    )
+
+
+def _parse_source(entries: Any) -> dict[str, SourceFile]:
+    return {
+        _file_name(name): SourceFile(
+            _count(entry["bytes"]),
+            None if entry["sha256"] is None else _digest(entry["sha256"]),
+            _text(entry["header"]),
+        )
+        for name, entry in entries.items()
+    }
 
 
 def _parse_files(entries: Any) -> dict[str, FileEntry]:
@@ -209,6 +305,13 @@ def _file_name(value: Any) -> str:
     # A name with a separator could point outside the folder.
     if not isinstance(value, str) or value in ("", ".", "..") or set(value) & set("/\\\0"):
         raise ValueError(f"{short(value)} is not a file name")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{short(value)} is not a text")
+    value.encode()  # a half of a surrogate pair is none either: UnicodeEncodeError
     return value
 
 

@@ -9,23 +9,19 @@ from pathlib import Path
 from gptoss_mlx import store
 from gptoss_mlx.checkpoint.folder import Checkpoint, open_checkpoint
 from gptoss_mlx.config import RELEASED
+from gptoss_mlx.convert.first_load import verify_before_load
 from gptoss_mlx.demo.folder import DEMO, open_demo
 from gptoss_mlx.device import Machine, this_machine
-from gptoss_mlx.errors import ModelNotFoundError
+from gptoss_mlx.errors import DownloadError, ModelNotFoundError
 from gptoss_mlx.files import short
-from gptoss_mlx.model.footprint import Footprint, footprint_of
-from gptoss_mlx.model.memory import raised_limit_mb
+from gptoss_mlx.model.plan import Plan, best_place, plan_of
 from gptoss_mlx.released_names import released_size
 
 __all__ = [
-    "CONTEXT_TOKENS",
     "best_model",
     "open_model",
     "plan_for",
 ]
-
-CONTEXT_TOKENS = 8_192
-"""The conversation that must fit beside a model chosen automatically."""
 
 
 def open_model(
@@ -34,15 +30,16 @@ def open_model(
     """Find a model and open it; make the demo model if it is needed.
 
     Args:
-        name_or_path: As in ``store.resolve``; a released model that is not in the store is
-            opened from the Hugging Face cache. None: the best released model that is in
-            the store and fits this machine, or the demo model.
+        name_or_path: As in ``store.resolve``; a released model that is not in the store,
+            and ``USER/REPO``, is opened from the Hugging Face cache. None: the best
+            released model that is here and runs on this machine, or the demo model.
         say: Called with a line about anything that takes over a second, and with the reason
             if the demo model opens without being named.
 
     Raises:
         ModelNotFoundError: The name is unknown.
         CheckpointError: The model cannot be used; see ``open_checkpoint``.
+        VerifyError: It was converted elsewhere, and differs from its manifest.
         ConfigError: Its config.json is wrong.
         DataError: The demo model in the package was changed.
         StorageError: The model cannot be read, or the demo model cannot be written.
@@ -51,7 +48,7 @@ def open_model(
     if name_or_path is None:
         model, reason = best_model(this_machine())
         if model is not None:
-            return open_checkpoint(model.path)
+            return _open(model.path, say)
         say(reason)
         return open_demo(say)
     if not isinstance(name_or_path, (str, os.PathLike)):
@@ -62,26 +59,39 @@ def open_model(
     if os.fspath(name_or_path) == DEMO:
         return open_demo(say)
     try:
-        return open_checkpoint(store.resolve(name_or_path))
+        folder = store.resolve(name_or_path)
     except ModelNotFoundError:
-        folder = _downloaded(os.fspath(name_or_path))
-        if folder is None:
-            raise
+        folder = _cached(os.fspath(name_or_path))
         say(f"{name_or_path} is read from the Hugging Face cache: {folder}")
-        return open_checkpoint(folder)
+    return _open(folder, say)
 
 
-def _downloaded(name: str) -> Path | None:
-    """Return the released files of a model that is not converted, if they are here."""
+def _open(folder: Path, say: Callable[[str], None]) -> Checkpoint:
+    # What was converted elsewhere may have been damaged on its way.
+    verify_before_load(folder, say)
+    return open_checkpoint(folder)
+
+
+def _cached(name: str) -> Path:
+    """Return the folder of a model in the Hugging Face cache.
+
+    Raises:
+        ModelNotFoundError: There is none of that name, here or in the store.
+    """
     # Imported here: a model in the store is opened without it.
+    from gptoss_mlx.sharing.cached_models import find_model
     from gptoss_mlx.sharing.download import find_downloaded
 
     size = released_size(name)
-    return find_downloaded(size) if size is not None else None
+    released = find_downloaded(size) if size is not None else None
+    return find_model(name) if released is None else released
 
 
 def best_model(machine: Machine) -> tuple[store.StoredModel | None, str]:
-    """Choose the best released model in the store that fits a machine.
+    """Choose the best released model in the store for a machine.
+
+    It is the best that fits; if none does, the smallest that runs with streamed experts.
+    If the store has none, those in the Hugging Face cache that run as they are.
 
     Returns:
         The model; or None, and the reason for the demo model, in a sentence or two.
@@ -89,27 +99,35 @@ def best_model(machine: Machine) -> tuple[store.StoredModel | None, str]:
     Raises:
         StorageError: The store cannot be listed.
     """
-    here = store.released_models()
-    for model in here:
-        if plan_for(model.size or "", model.recipe or "exact", machine).fits:
-            return model, ""
+    here = store.released_models() or store.released_models(_cached_models())
+    plans = [plan_for(one.size or "", one.recipe or "exact", machine) for one in here]
+    place = best_place(plans)
+    if place is not None:
+        return here[place], ""
     if not here:
         reason = "No gpt-oss model is downloaded yet: gptoss-mlx download 20b."
     else:
-        smallest = here[-1]
-        plan = plan_for(smallest.size or "", smallest.recipe or "exact", machine)
+        needed = plans[-1].footprint.total_bytes
         reason = (
-            f"{smallest.name} needs {plan.total_bytes / 1e9:.1f} GB, and a program may use "
-            f"{plan.limit_bytes / 1e9:.1f} GB here. To load it anyway, name it."
+            f"{here[-1].name} needs {needed / 1e9:.1f} GB, and a program may use "
+            f"{machine.limit_bytes / 1e9:.1f} GB here: too little even for a part of its "
+            "experts."
         )
-        mb = raised_limit_mb(machine, plan.total_bytes)
-        if mb is not None:
-            reason += f" It fits after: sudo sysctl iogpu.wired_limit_mb={mb}."
     return None, f"{reason} Using the built-in demo model."
 
 
-def plan_for(size: str, recipe: str, machine: Machine) -> Footprint:
-    """Estimate the memory of a released model with CONTEXT_TOKENS on a machine.
+def _cached_models() -> list[store.StoredModel]:
+    # Imported here: where the store has a model, nothing else is looked at.
+    from gptoss_mlx.sharing.cached_models import cached_models
+
+    try:
+        return cached_models()
+    except DownloadError:  # no cache, as the environment sets it up
+        return []
+
+
+def plan_for(size: str, recipe: str, machine: Machine) -> Plan:
+    """Plan how a released model runs on a machine.
 
     Args:
         size: ``20b`` or ``120b``.
@@ -119,9 +137,5 @@ def plan_for(size: str, recipe: str, machine: Machine) -> Footprint:
     # Imported here: it loads the whole conversion, which the demo model does not need.
     from gptoss_mlx.convert.recipes import RECIPES
 
-    return footprint_of(
-        RELEASED[size],
-        RECIPES.get(recipe, RECIPES["exact"]).packing,
-        machine,
-        context_tokens=CONTEXT_TOKENS,
-    )
+    packing = RECIPES.get(recipe, RECIPES["exact"]).packing
+    return plan_of(RELEASED[size], packing, machine)

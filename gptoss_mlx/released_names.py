@@ -7,7 +7,7 @@ from gptoss_mlx.errors import ModelNotFoundError
 
 __all__ = ["RECIPE_NAMES", "is_released_or_demo", "raise_if_released", "released_size"]
 
-RECIPE_NAMES = ("q8", "exact")
+RECIPE_NAMES = ("q8", "exact", "q6", "small")
 """If several recipes match a short name, the first of these is chosen."""
 
 
@@ -38,7 +38,7 @@ def raise_if_released(name: str) -> None:
     start, _, recipe = name.rpartition("-")
     size = released_size(start if recipe in RECIPE_NAMES else name)
     if size is not None:
-        option = " --recipe exact" if recipe == "exact" else ""
+        option = f" --recipe {recipe}" if recipe in RECIPE_NAMES[1:] else ""
         raise ModelNotFoundError(
             f"{name} is not downloaded yet.", hint=f"gptoss-mlx download {size}{option}"
         )

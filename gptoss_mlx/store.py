@@ -6,8 +6,7 @@ import difflib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +16,12 @@ from gptoss_mlx.errors import (
     GptOssError,
     ModelNotFoundError,
     NoCheckpointError,
-    NoSpaceError,
-    StorageError,
     storage_errors,
 )
-from gptoss_mlx.files import has_file
+from gptoss_mlx.files import expanded, has_file
+from gptoss_mlx.home import home
 from gptoss_mlx.manifest import read_summary
+from gptoss_mlx.manifest_digest import read_digest
 from gptoss_mlx.released_names import (
     RECIPE_NAMES,
     is_released_or_demo,
@@ -32,10 +31,9 @@ from gptoss_mlx.released_names import (
 
 __all__ = [
     "StoredModel",
+    "describe",
     "find_stored",
     "folder_for",
-    "home",
-    "home_errors",
     "is_model",
     "model_size",
     "models",
@@ -57,6 +55,7 @@ class StoredModel:
         layers: None if config.json cannot be read; the same for ``experts``.
         problem: Why it cannot be used, in a sentence; None if no problem was found.
         unfinished: Whether a conversion or a download stopped before its end.
+        digest: The sha256 of its manifest, as manifest.sha256 says; None without one.
     """
 
     name: str
@@ -68,43 +67,12 @@ class StoredModel:
     experts: int | None = None
     problem: str | None = None
     unfinished: bool = False
+    digest: str | None = None
 
     @property
     def ready(self) -> bool:
         """Whether it can be opened, as far as can be checked without reading weights."""
         return self.problem is None and not self.unfinished
-
-
-def home() -> Path:
-    """Return the folder of all stored data; it may not exist yet.
-
-    Raises:
-        StorageError: The path is not a folder.
-    """
-    path = _expanded(os.environ.get("GPTOSS_MLX_HOME") or "~/.gptoss-mlx")
-    with storage_errors(path):
-        if path.exists() and not path.is_dir():
-            raise StorageError(
-                f"{path} is not a folder.",
-                hint="Set GPTOSS_MLX_HOME to a folder.",
-            )
-    return path
-
-
-@contextmanager
-def home_errors() -> Iterator[None]:
-    """Name the variable that moves the home, where it cannot be written.
-
-    Raises:
-        StorageError: As it is, with another hint unless the disk is full.
-    """
-    try:
-        yield
-    except NoSpaceError:
-        raise
-    except StorageError as error:
-        error.hint = "Name a folder that can be written: export GPTOSS_MLX_HOME=FOLDER"
-        raise
 
 
 def models_folder() -> Path:
@@ -145,7 +113,37 @@ def models() -> list[StoredModel]:
             return []
         # Path.is_dir raises an error if access to one of them is denied.
         found = sorted(p for p in folder.iterdir() if os.path.isdir(p))  # noqa: PTH112
-    return [_describe(path) for path in found if not path.name.startswith(".")]
+    return [describe(path) for path in found if not path.name.startswith(".")]
+
+
+def describe(path: Path, name: str | None = None) -> StoredModel:
+    """Describe a model's folder. No weight is read, and what is wrong is in the result.
+
+    Args:
+        path: The folder.
+        name: The model's name. None: the folder's.
+    """
+    name = path.name if name is None else name
+    unfinished = path.name.endswith(".partial")
+    nbytes = 0
+    recipe = size = layers = experts = problem = digest = None
+    try:
+        with storage_errors(path):
+            nbytes = sum(file.stat().st_size for file in path.iterdir() if file.is_file())
+        if unfinished:
+            return StoredModel(name, path, nbytes=nbytes, unfinished=True)
+        recipe = _check_manifest(path)
+        digest = read_digest(path)
+        config = read_config(path)
+        layers, experts = config.num_hidden_layers, config.num_local_experts
+        size = model_size(config)
+    except GptOssError as error:
+        problem = str(error)
+    except Exception as error:
+        problem = f"{path}: cannot be read: {error!r}."
+    return StoredModel(
+        name, path, recipe, size, nbytes, layers, experts, problem, digest=digest
+    )
 
 
 def resolve(name_or_path: str | os.PathLike[str]) -> Path:
@@ -163,7 +161,7 @@ def resolve(name_or_path: str | os.PathLike[str]) -> Path:
     text = os.fspath(name_or_path)
     if not text.strip() or not text.isprintable():
         raise ModelNotFoundError(f"A model's name must be printable but is {text!r}.")
-    path = _expanded(text)
+    path = expanded(text)
     is_word = path.name == text and text not in (".", "..")
     with storage_errors(path):
         if not is_word and path.is_dir():
@@ -240,22 +238,21 @@ def remove(model: StoredModel) -> None:
         shutil.rmtree(doomed)
 
 
-def released_models() -> list[StoredModel]:
-    """List the stored models of gpt-oss-120b and -20b that are ready, in this order.
+def released_models(found: Iterable[StoredModel] | None = None) -> list[StoredModel]:
+    """List the models of gpt-oss-120b and -20b that are ready, in this order.
 
     The preferred recipe of each comes first.
+
+    Args:
+        found: The models to choose from. None: those of the store.
 
     Raises:
         StorageError: The store cannot be listed.
     """
     sizes = list(RELEASED)
-    ours = [model for model in models() if model.ready and model.size is not None]
+    found = models() if found is None else found
+    ours = [model for model in found if model.ready and model.size is not None]
     return sorted(ours, key=lambda m: (-sizes.index(m.size or ""), _preference(m)))
-
-
-def _expanded(path: str) -> Path:
-    """Replace a leading ~; for an unknown user, it stays as it is."""
-    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path's own raises then
 
 
 def _choose(name: str, stored: list[StoredModel]) -> StoredModel | None:
@@ -293,26 +290,6 @@ def _suggest(name: str, stored: list[StoredModel]) -> str:
     if not names:
         return "There are no models yet: gptoss-mlx download 20b"
     return ModelNotFoundError.hint
-
-
-def _describe(path: Path) -> StoredModel:
-    unfinished = path.name.endswith(".partial")
-    nbytes = 0
-    recipe = size = layers = experts = problem = None
-    try:
-        with storage_errors(path):
-            nbytes = sum(file.stat().st_size for file in path.iterdir() if file.is_file())
-        if unfinished:
-            return StoredModel(path.name, path, nbytes=nbytes, unfinished=True)
-        recipe = _check_manifest(path)
-        config = read_config(path)
-        layers, experts = config.num_hidden_layers, config.num_local_experts
-        size = model_size(config)
-    except GptOssError as error:
-        problem = str(error)
-    except Exception as error:
-        problem = f"{path}: cannot be read: {error!r}."
-    return StoredModel(path.name, path, recipe, size, nbytes, layers, experts, problem)
 
 
 def _check_manifest(folder: Path) -> str | None:

@@ -20,7 +20,19 @@ from gptoss_mlx.tools.browser.backend import SearchResult, results_page
 from gptoss_mlx.tools.browser.page import Page
 from gptoss_mlx.tools.browser.tool import Browser
 
-__all__ = ["CASES", "GOLDEN", "SEEDS", "Case", "Table", "answers", "digest", "random_case"]
+__all__ = [
+    "CASES",
+    "GOLDEN",
+    "SEEDS",
+    "WORDS",
+    "Call",
+    "Case",
+    "Dice",
+    "Table",
+    "answers",
+    "digest",
+    "random_case",
+]
 
 GOLDEN = Path(__file__).parent / "data" / "golden" / "browser.json"
 SEEDS = range(400)
@@ -119,6 +131,16 @@ _LINKS = _page(
     "heating.",
     links=("one.txt", "https://example.org/", "notes/prose.md"),
 )
+_LONG_LINE = _page("line.txt", _LONG * 2_000)
+_CJK_LINE = _page("行.txt", "房东每年五月检修暖气。" * 4_000)
+_LINKS_IN_LINES = _page(
+    "links.md",
+    f"{_LONG}See 【0†the agreement on heating and the garden】, {_LONG * 3}【1†end】",
+    "暖房" * 35 + "【1†暖房の契約についての長い名前のリンク】" + "契約" * 60,
+    "x" * 78 + "【2†y】【0†z†example.org】" + "\t【1†after a tab】",
+    *(f"{number}. 【{number % 3}†page {number}】 -- {_LONG}" for number in range(40)),
+    links=("one.txt", "笔记/暖气.md", "https://example.org/"),
+)
 _HUGE = _page("huge.txt", *(f"line {n} of many, {n * n % 97}" for n in range(50_000)))
 
 _FOUND = (
@@ -127,7 +149,10 @@ _FOUND = (
     SearchResult("Gone", "https://example.com/gone", "Not there any more.", 3),
     SearchResult("Huge", "huge.txt", "line 3 of many", 3),
 )
-_PAGES = (_PROSE, _CJK, _LINE, _WORD, _EMPTY, _EMOJI, _LINKS, _HUGE)
+_PAGES = (
+    _PROSE, _CJK, _LINE, _WORD, _EMPTY, _EMOJI, _LINKS, _HUGE, _LONG_LINE, _CJK_LINE,
+    _LINKS_IN_LINES,
+)  # fmt: skip
 
 CASES: Mapping[str, Case] = {
     "prose": Case(_PAGES, _everything(_PROSE, "HEATING")),
@@ -137,6 +162,25 @@ CASES: Mapping[str, Case] = {
     "empty": Case(_PAGES, _everything(_EMPTY, "")),
     "emoji": Case(_PAGES, _everything(_EMOJI, "\u00c9")),
     "links": Case(_PAGES, _everything(_LINKS, "heating")),
+    "links in long lines": Case(_PAGES, _everything(_LINKS_IN_LINES, "the garden")),
+    "one long line": Case(
+        _PAGES,
+        (
+            ("open", {"id": "line.txt"}),
+            ("open", {"loc": 2_000}),
+            ("find", {"pattern": "WELL-KNOWN RULES"}),
+            ("open", {"id": 49}),
+        ),
+    ),
+    "one line of Chinese": Case(
+        _PAGES,
+        (
+            ("open", {"id": "行.txt"}),
+            ("open", {"loc": 500}),
+            ("find", {"pattern": "检修暖气"}),
+            ("open", {"id": 7}),
+        ),
+    ),
     "50,000 lines": Case(
         _PAGES,
         (
@@ -183,7 +227,7 @@ CASES: Mapping[str, Case] = {
 }
 
 
-class _Dice:
+class Dice:
     """Random choices that every version of Python makes alike."""
 
     def __init__(self, seed: int) -> None:
@@ -198,7 +242,7 @@ class _Dice:
         return items[self.below(len(items))]
 
 
-_WORDS = (
+WORDS = (
     *("heating", "May", "a", "well-known", "e.g.,", "--", "x--y", "(1-2)", "-", "İstanbul"),
     *(
         "暖气检修",
@@ -226,16 +270,16 @@ _WORDS = (
 
 def random_case(seed: int) -> Case:
     """Make pages of all sorts of words, and calls of which some are mistaken."""
-    dice = _Dice(seed)
+    dice = Dice(seed)
     urls = [f"{dice.one(('a', 'https://example.com/', '漢/'))}{n}" for n in range(4)]
     pages = []
     for url in urls:
         lines = []
         for _ in range(dice.one((1, 3, 30, 120))):
-            words = [dice.one(_WORDS) for _ in range(dice.one((0, 1, 6, 25)))]
+            words = [dice.one(WORDS) for _ in range(dice.one((0, 1, 6, 25)))]
             if dice.below(4) == 0:
                 domain = dice.one(("", "†example.com"))
-                words.append(f" 【{dice.below(5)}†{dice.one(_WORDS[:5])} link{domain}】")
+                words.append(f" 【{dice.below(5)}†{dice.one(WORDS[:5])} link{domain}】")
             lines.append(dice.one((" ", " ", "")).join(words[:-1]) + " ".join(words[-1:]))
         pages.append(_page(url, *lines, links=tuple(urls[: dice.below(5)])))
     found = tuple(
@@ -247,10 +291,10 @@ def random_case(seed: int) -> Case:
         arguments: dict[str, Any] = {}
         match dice.below(8):
             case 0 if not any(name == "search" for name, _ in calls):
-                calls.append(("search", {"query": dice.one(_WORDS)}))
+                calls.append(("search", {"query": dice.one(WORDS)}))
                 continue
             case 1 | 2:
-                arguments["pattern"] = dice.one((*_WORDS, "ea", "a", "link"))
+                arguments["pattern"] = dice.one((*WORDS, "ea", "a", "link"))
             case 3:
                 arguments["id"] = dice.one((*urls, "nowhere"))
             case _:

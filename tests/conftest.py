@@ -12,6 +12,7 @@ os.environ["MLX_ENABLE_TF32"] = "0"
 import pytest
 from evidence import EVIDENCE, NETWORK, Note, evidence_lines, watch_network
 from golden import Case, write_case
+from huggingface_hub import constants
 
 _ON_A_MAC = os.uname().sysname == "Darwin"
 
@@ -66,7 +67,7 @@ def note(record_property: Note) -> Note:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep every test out of the user's own ~/.gptoss-mlx.
+    """Keep every test out of the user's own ~/.gptoss-mlx and Hugging Face cache.
 
     Processes that test side by side share one, so that the demo is unpacked once.
     """
@@ -74,6 +75,8 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GPTOSS_MLX_HOME", str(root / "home"))
+        patch.setenv("HF_HOME", str(root / "huggingface"))
+        patch.setattr(constants, "HF_HUB_CACHE", str(root / "huggingface" / "hub"))
         yield
 
 

@@ -52,12 +52,29 @@ EVIDENCE = {
     "markdown": Line(sum, "{:,} Markdown texts seen whole, in any pieces"),
     "mutations": Line(sum, "{:,} damaged files read rightly or refused by name"),
     "hub_answers": Line(sum, "{:,} answers of a Hub: the right file or a named error"),
+    "citations": Line(sum, "{:.0f} citations, half of them false: each told rightly"),
+    "talks": Line(sum, "{:.0f} recorded-style conversations over files: the right lines"),
     "frames": Line(sum, "{:,} pages of any name shown in the browser's frame"),
     "killed_conversions": Line(
         sum, "{:.0f} conversions killed (kill -9), run again: byte-identical, nothing left"
     ),
+    "killed_pulls": Line(
+        sum, "{:.0f} pulls killed (kill -9), run again: byte-identical, nothing left"
+    ),
+    "killed_consumptions": Line(
+        sum, "{:.0f} conversions that remove their source killed: nothing lost"
+    ),
+    "killed_arrivals": Line(
+        sum, "{:.0f} conversions of arriving files killed, run again: byte-identical"
+    ),
+    "arriving_disk": Line(
+        max, "converting arriving files: {:.0%} of the bytes of the result and two files"
+    ),
     "killed_demos": Line(
         sum, "{:.0f} unpackings of the demo killed (kill -9), run again: nothing left"
+    ),
+    "killed_updates": Line(
+        sum, "{:.0f} updates of a library killed (kill -9), run again: as a new index"
     ),
     "layer": Line(max, "layer of the real shape: {:.1e} from NumPy's, at most 1e-04"),
     "layer_bf16": Line(max, "the same in bf16: {:.1e}, at most 2e-02"),

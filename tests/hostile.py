@@ -20,9 +20,14 @@ ESCAPES = (
     "\x7f", "\u202ecod.exe", "\u202d", "\u2066\u2069", "\u2067", "\u061c",
     "\u200b", "\u2060", "\ufeff", "\u2028", "\u2029",
     "\u115f", "\u1160", "\u3164", "\uffa0",
+    "\U0001bca0\U0001bca3", "\U0001d173\U0001d17a",
     "\U000e0041\U000e0042\U000e007f", "\ufff9a\ufffab\ufffb", "\xad",
 )  # fmt: skip
 """Each is one sample."""
+
+_NUMBER_MARKS = (
+    "\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd"
+)
 
 
 def raw_controls(text: str, *, allowed: str = "\n\t") -> list[str]:
@@ -30,6 +35,9 @@ def raw_controls(text: str, *, allowed: str = "\n\t") -> list[str]:
 
     Args:
         allowed: What is our own: the line feed, and the tab of a text's own.
+
+    Joiners belong to words, and Arabic, Syriac and Kaithi number marks are visible signs
+    (Prepended_Concatenation_Mark), although Unicode calls both format characters.
     """
     return [
         character
@@ -39,5 +47,6 @@ def raw_controls(text: str, *, allowed: str = "\n\t") -> list[str]:
             character in "\u115f\u1160\u3164\uffa0"
             or unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
         )
-        and character not in "\u200c\u200d\u200e\u200f"
+        and not "\U00013430" <= character <= "\U0001343f"
+        and character not in "\u200c\u200d\u200e\u200f" + _NUMBER_MARKS
     ]

@@ -26,14 +26,15 @@ BLOCK_BYTES = (1 << 20) - 1
 # All of the command but the conversion: what is fetched is no checkpoint.
 PROGRAM = """
 import json, sys
+from types import SimpleNamespace
 from gptoss_mlx.sharing import get
 from gptoss_mlx.sharing.releases import Pin, Release
-repository, revision, pins, prelude = sys.argv[1:]
+repository, revision, pins, prelude, *options = sys.argv[1:]
 pins = {name: Pin(*pin) for name, pin in json.loads(pins).items()}
 get.find_release = lambda name: Release(repository, revision, pins)
-get.convert_checkpoint = lambda *_, **__: None
+get.convert_checkpoint = lambda *_, **__: SimpleNamespace(model_id="tiny")
 exec(prelude)
-sys.argv = ["gptoss-mlx", "download", "20b", "--recipe", "exact"]
+sys.argv = ["gptoss-mlx", "download", "20b", "--recipe", "exact", *options]
 from gptoss_mlx.cli.app import main
 main()
 """
@@ -76,12 +77,18 @@ def pin(data: Repeated) -> Pin:
 
 
 def start(
-    endpoint: str, release: Release, home: Path, *, prelude: str = "", **variables: str
+    endpoint: str,
+    release: Release,
+    home: Path,
+    *,
+    prelude: str = "",
+    options: Sequence[str] = (),
+    **variables: str,
 ) -> subprocess.Popen[str]:
     """Start the command; the cache and the store lie in ``home``."""
     pins = json.dumps({name: list(pin) for name, pin in release.files.items()})
     return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, REPOSITORY, COMMIT, pins, prelude],
+        [sys.executable, "-c", PROGRAM, REPOSITORY, COMMIT, pins, prelude, *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

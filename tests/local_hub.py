@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import threading
 import time
@@ -10,14 +11,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from upload_hub import describe
 
 from gptoss_mlx.sharing.releases import Pin, Release
 
-__all__ = ["COMMIT", "Answer", "Asked", "Hub", "serve_hub"]
+__all__ = ["COMMIT", "LISTING", "Answer", "Asked", "Hub", "serve_hub"]
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 PIECE_BYTES = 64 << 10
+LISTING = "the list of files"
+"""The name under which a request for it is recorded."""
 
 
 class Asked(NamedTuple):
@@ -60,6 +65,11 @@ class Hub:
         """The names of the files that were asked for."""
         return [request.name for request in self.requests]
 
+    def listing(self) -> dict[str, Any]:
+        """What its API says of the repository."""
+        siblings = [describe(name, bytes(data)) for name, data in self.files.items()]
+        return {"sha": COMMIT, "siblings": siblings}
+
     def release(self) -> Release:
         """The release that these files are, as they are now."""
         pins = {
@@ -91,22 +101,30 @@ def serve_hub() -> Iterator[Hub]:
 
         def do_GET(self) -> None:
             _, _, name = self.path.partition(f"/resolve/{COMMIT}/")
-            first = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
-            start = int(first[1]) if first and hub.ranges else 0
+            is_listing = self.path.startswith("/api/models/")
+            name = LISTING if is_listing else name
+            wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
+            if not hub.ranges:
+                wanted = None
+            start = int(wanted[1]) if wanted else 0
             asked = Asked(name, start, {k.lower(): v for k, v in self.headers.items()})
             hub.requests.append(asked)
             answer = hub.lie(asked)
             if answer is not None:
                 self.reply(answer.status, answer.headers, answer.body)
+            elif is_listing:
+                self.reply(200, {}, json.dumps(hub.listing()).encode())
             elif name not in hub.files:
                 self.reply(404, {"Content-Length": "0"}, b"")
             else:
                 data = hub.files[name]
-                headers = {"Content-Length": str(len(data) - start)}
-                if start:
-                    last = f"{len(data) - 1}/{len(data)}"
-                    headers["Content-Range"] = f"bytes {start}-{last}"
-                self.reply(206 if start else 200, headers, data, start)
+                last = int(wanted[2]) if wanted and wanted[2] else len(data) - 1
+                headers = {"Content-Length": str(last + 1 - start)}
+                if wanted:
+                    headers["Content-Range"] = f"bytes {start}-{last}/{len(data)}"
+                    self.reply(206, headers, data[: last + 1] if wanted[2] else data, start)
+                else:
+                    self.reply(200, headers, data)
 
         def reply(
             self, status: int, headers: dict[str, str], data: Sequence[int], start: int = 0

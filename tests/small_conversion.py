@@ -15,6 +15,12 @@ SHARD_BYTES = 400_000
 TOKENS = mx.array([[5, 17, 300, 4, 4, 201, 92, 511, 33, 7, 8, 120]])
 
 
+class Disk:
+    """A disk of which ``left`` bytes are free for safetensors."""
+
+    left = 0
+
+
 def convert(source: Path, folder: Path, **options: Any) -> None:
     """Convert by ``q8`` into several files, unless told otherwise."""
     convert_checkpoint(source, folder, **{"shard_bytes": SHARD_BYTES, **options})

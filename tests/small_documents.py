@@ -6,7 +6,10 @@ import io
 import zipfile
 from collections.abc import Mapping, Sequence
 
-__all__ = ["DOCUMENTS", "MAIL", "W", "archive", "docx", "epub", "paragraph", "pdf"]
+__all__ = [
+    "DOCUMENTS", "MAIL", "OFFICE", "PACKAGE", "W", "archive", "docx", "epub", "members_of",
+    "paragraph", "pdf",
+]  # fmt: skip
 
 W = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
 PACKAGE = "http://schemas.openxmlformats.org/package/2006"
@@ -73,7 +76,7 @@ def pdf(
     return bytes(content)
 
 
-def archive(members: Mapping[str, str | bytes]) -> bytes:
+def archive(members: Mapping[str, str | bytes] | Mapping[str, bytes]) -> bytes:
     """Write a ZIP archive, its members in order."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as file:
@@ -81,6 +84,12 @@ def archive(members: Mapping[str, str | bytes]) -> bytes:
             # EPUB asks for a mimetype that is found without inflating.
             file.writestr(name, text, zipfile.ZIP_STORED if name == "mimetype" else None)
     return content.getvalue()
+
+
+def members_of(content: bytes) -> dict[str, bytes]:
+    """Return the members of a ZIP archive, by name."""
+    with zipfile.ZipFile(io.BytesIO(content)) as file:
+        return {name: file.read(name) for name in file.namelist()}
 
 
 def paragraph(text: str, style: str = "") -> str:

@@ -14,6 +14,13 @@ def test_nothing_that_a_terminal_obeys_is_left(sample: str) -> None:
     assert raw_controls(escaped(f"a{sample}b"), allowed="") == []
 
 
+def test_every_character_of_unicode_is_visible_or_left_out() -> None:
+    """Also those that Python's version of Unicode names since its last release."""
+    every = [chr(code) for code in range(0x110000)]
+    assert raw_controls(without_controls("".join(every))) == []
+    assert raw_controls(escaped("".join(every)), allowed="") == []
+
+
 def test_a_text_without_its_controls_is_otherwise_the_same() -> None:
     """Line ends and tabs stay, and so does every printable character."""
     assert without_controls("a\x1b[31mb\r\n\tc\x07 ü🎉") == "a[31mb\n\tc ü🎉"
@@ -21,7 +28,16 @@ def test_a_text_without_its_controls_is_otherwise_the_same() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["5\u202fkm", "👩\u200d💻", "a\u00a0b", "می\u200cخواهم", "א\u200f1\u200e", "한글"],
+    [
+        "5\u202fkm",
+        "\u06dd١",
+        "\U00013080\U00013430\U00013081",
+        "👩\u200d💻",
+        "a\u00a0b",
+        "می\u200cخواهم",
+        "א\u200f1\u200e",
+        "한글",
+    ],
 )
 def test_what_belongs_to_words_and_emoji_stays(text: str) -> None:
     """Narrow spaces stand before units, joiners make one sign of two."""

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import ast
+import errno
 import os
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -108,3 +110,23 @@ def test_no_two_errors_give_the_same_hint() -> None:
     ]
 
     assert len(set(hints)) == len(hints)
+
+
+@pytest.mark.parametrize(
+    ("platform", "code", "names_access"),
+    [
+        ("darwin", errno.EPERM, True),
+        ("darwin", errno.EACCES, False),
+        ("linux", errno.EPERM, False),
+    ],
+)
+def test_what_macos_forbids_names_full_disk_access(
+    monkeypatch: pytest.MonkeyPatch, platform: str, code: int, names_access: bool
+) -> None:
+    """It is how the user's Documents can be read; a file's mode is another matter."""
+    monkeypatch.setattr(sys, "platform", platform)
+
+    with pytest.raises(errors.NoPermissionError) as caught, errors.storage_errors("/x"):
+        raise PermissionError(code, "Operation not permitted", "/x")
+
+    assert ("Full Disk Access" in caught.value.hint) is names_access

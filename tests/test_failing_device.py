@@ -137,7 +137,7 @@ def test_a_chat_by_pipe(
         assert failed()
         yield SECOND
 
-    assert not answer_lines(talk(demo), lines(), output, notes.append)
+    assert answer_lines(talk(demo), lines(), output, notes.append) == 1
     assert output.getvalue().splitlines() == [right.first, "", right.second]
     error, hint = notes
     assert error.startswith("Error: The GPU must finish a step in time but was stopped: ")

@@ -8,7 +8,6 @@ from gptoss_mlx.device import Machine
 from gptoss_mlx.model.memory import (
     cache_limit_bytes,
     chunk_tokens,
-    raised_limit_mb,
     wired_limit_bytes,
 )
 from gptoss_mlx.model_choice import plan_for
@@ -37,11 +36,17 @@ MODELS = [("20b", "q8"), ("20b", "exact"), ("120b", "q8"), ("120b", "exact")]
 
 def verdict(machine: Machine, size: str, recipe: str) -> str:
     """What a model needs there, and whether it has it."""
-    plan = plan_for(size, recipe, machine)
+    found = plan_for(size, recipe, machine)
+    plan = found.footprint
     needs = f"{plan.total_bytes / 1e9:.1f} GB"
     if not plan.fits:
-        mb = raised_limit_mb(machine, plan.total_bytes)
-        return f"{needs}, no" if mb is None else f"{needs}, with {mb:,} MB"
+        match found.verdict:
+            case "raise":
+                return f"{needs}, with {found.raised_mb:,} MB"
+            case "stream":
+                return f"{needs}, streams {100 * found.resident_fraction:.0f} %"
+            case _:
+                return f"{needs}, no"
     wired = wired_limit_bytes(
         machine,
         weights_bytes=plan.weights_bytes,

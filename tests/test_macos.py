@@ -16,7 +16,13 @@ from gptoss_mlx import macos, store
 from gptoss_mlx.cli.app import app
 from gptoss_mlx.convert.pipeline import convert_checkpoint
 from gptoss_mlx.errors import NoSpaceError
-from gptoss_mlx.macos import awake, exclude_from_backups, free_space_hint
+from gptoss_mlx.macos import (
+    awake,
+    exclude_from_backups,
+    firewall_hint,
+    free_space_hint,
+    local_network_hint,
+)
 from gptoss_mlx.sharing.download import _check_room
 from gptoss_mlx.sharing.transfer import Wanted
 
@@ -155,6 +161,24 @@ def test_a_disk_that_is_too_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_disk_elsewhere() -> None:
     """The hint mentions only the free space."""
     assert free_space_hint("Free some space.") == "Free some space."
+
+
+@pytest.mark.usefixtures("on_a_mac")
+def test_an_unreachable_machine_on_a_mac() -> None:
+    """The hint names the permission if the reason is what a refusal looks like."""
+    hint = local_network_hint("Run it again.", "No route to host")
+
+    assert "Privacy & Security > Local Network" in hint
+    assert hint.endswith("Run it again.")
+    assert local_network_hint("Run it again.", "Connection refused") == "Run it again."
+    assert "incoming connections" in firewall_hint()
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_an_unreachable_machine_elsewhere() -> None:
+    """Nothing is said of a permission."""
+    assert local_network_hint("Run it again.", "No route to host") == "Run it again."
+    assert firewall_hint() == ""
 
 
 @pytest.mark.usefixtures("on_a_mac")

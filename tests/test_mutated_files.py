@@ -23,15 +23,18 @@ from tiny_checkpoint import write_tiny_checkpoint
 
 from gptoss_mlx import load_model
 from gptoss_mlx.checkpoint.folder import open_checkpoint
-from gptoss_mlx.convert.partial import Journal
+from gptoss_mlx.checkpoint.safetensors import Header
+from gptoss_mlx.convert.journal import Journal
+from gptoss_mlx.convert.journal import read_journal as read_journal_file
 from gptoss_mlx.convert.pipeline import convert_checkpoint
 from gptoss_mlx.convert.verify import verify_checkpoint
 from gptoss_mlx.convert.writer import write_file
-from gptoss_mlx.errors import GptOssError
+from gptoss_mlx.errors import ConvertError, GptOssError
 from gptoss_mlx.generation.prompt_cache import PromptCache
 from gptoss_mlx.generation.sampling import read_sampling_defaults
 from gptoss_mlx.generation.saved_cache import load_cache, save_cache
 from gptoss_mlx.manifest import read_summary
+from gptoss_mlx.manifest_digest import digest_line
 from gptoss_mlx.model.transformer import Model
 
 SECONDS = 2.0
@@ -133,11 +136,22 @@ def read_text(cache: PromptCache) -> PromptCache:
     return cache
 
 
+KEY = {
+    "recipe": "q8",
+    "source": {"folder": "/nowhere", "files": {"s": ["/nowhere/s", 1, 10, 2]}},
+}
+
+
 def write_journal(partial: Path) -> None:
-    """Write what a conversion has left that was stopped after one file."""
-    journal = Journal(partial, {"recipe": "q8"}, {"a": ["x"], "b": []}, print)
+    """Write what a conversion has left that was stopped after one file.
+
+    What that file was made of is removed.
+    """
+    headers = {"s": Header(b"{}", 10)}
+    journal = Journal(partial, KEY, {"a": ["x"], "b": []}, print, headers=headers)
     written = write_file(partial / "a", b"content")
     journal.record("a", replace(written, tensors={"x": written.sha256}))
+    journal.record_removal("s")
 
 
 def read_source(folder: Path) -> None:
@@ -157,15 +171,25 @@ def read_defaults(folder: Path) -> None:
 
 
 def read_converted(folder: Path) -> None:
-    """Read the manifest as the store and as ``verify`` do."""
+    """Read the manifest as the store and as ``verify`` do; its digest is right."""
+    content = (folder / "manifest.json").read_bytes()
+    (folder / "manifest.sha256").write_bytes(digest_line(content))
     summary = read_summary(folder)
     assert verify_checkpoint(folder).tensors == 41
     assert summary is not None
 
 
 def read_journal(folder: Path) -> None:
-    """Take over what is left: a file that is not as it was written is written again."""
-    journal = Journal(folder, {"recipe": "q8"}, {"a": ["x"], "b": []}, print)
+    """Take over what is left, or leave it alone: there is no source to write it again."""
+    content = read_journal_file(folder)
+    known = content is not None and content.headers == {"s": Header(b"{}", 10)}
+    made_of = {"s": ["a"]} if known else {}
+    size = (folder / "a").stat().st_size
+    try:
+        journal = Journal(folder, KEY, {"a": ["x"], "b": []}, print, irreplaceable=made_of)
+    except ConvertError:
+        assert (folder / "a").stat().st_size == size
+        raise
     assert {name: file.nbytes for name, file in journal.files.items()} in ({}, {"a": 7})
 
 
@@ -321,6 +345,6 @@ def test_the_unmutated_files_are_read(kinds: dict[str, Kind], tmp_path: Path) ->
     for name, kind in kinds.items():
         shutil.copytree(kind.folder, tmp_path / name)
         kind.read(tmp_path / name)
-    assert Journal(
-        tmp_path / "journal", {"recipe": "q8"}, {"a": ["x"], "b": []}, print
-    ).files
+    assert Journal(tmp_path / "journal", KEY, {"a": ["x"], "b": []}, print).files
+    with pytest.raises(ConvertError, match="must be continued"):
+        Journal(tmp_path / "journal", {}, {"a": ["x"], "b": []}, print)

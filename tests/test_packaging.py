@@ -71,12 +71,16 @@ def test_the_version_is_the_same_in_code_and_metadata() -> None:
     assert gptoss_mlx.__version__ == PYPROJECT["project"]["version"]
 
 
+OPTIONAL = PYPROJECT["project"]["optional-dependencies"]
+EXTRAS = [*OPTIONAL["zim"], *OPTIONAL["plot"]]
+
+
 def test_what_is_imported_is_declared() -> None:
     """Every third-party import has its package in pyproject.toml, and each is used."""
     project = PYPROJECT["project"]
     declared = {
         canonical(re.split(r"[^\w.-]", entry)[0])
-        for entry in project["dependencies"] + project["optional-dependencies"]["documents"]
+        for entry in project["dependencies"] + EXTRAS
     }
     provided = packages_distributions()
     used = {
@@ -88,11 +92,9 @@ def test_what_is_imported_is_declared() -> None:
     assert set().union(*used.values()) == declared
 
 
-def test_the_tests_have_the_packages_that_read_documents() -> None:
-    """With the floors of the extra, so that ``make floors`` tests them."""
-    extra = PYPROJECT["project"]["optional-dependencies"]["documents"]
-
-    assert set(extra) <= set(PYPROJECT["dependency-groups"]["test"])
+def test_the_tests_have_the_packages_of_the_extras() -> None:
+    """With the extras' floors, so that ``make floors`` tests them."""
+    assert set(EXTRAS) <= set(PYPROJECT["dependency-groups"]["test"])
 
 
 def third_party_imports() -> set[str]:

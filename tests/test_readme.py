@@ -2,44 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from shown_sessions import ROOT, sessions, shell
 from typer.testing import CliRunner
 
 from gptoss_mlx.cli.app import app
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-BIN = Path(sys.executable).parent
-
-
-def shell(command: str) -> str:
-    """Run a command as a reader would, in this environment, and return its stdout."""
-    # `make chat` sets up an environment of its own and then runs just this.
-    command = command.replace("make chat", "gptoss-mlx chat")
-    path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
-        ["sh", "-c", command],
-        env={**os.environ, "PATH": path},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout
 
 
 def test_commands_print_what_the_readme_shows() -> None:
     """Every `$ command` is followed by its real output."""
-    sessions = re.findall(r"^    \$ (.+)\n((?:    .*\n)*)", README, re.MULTILINE)
-
-    assert sessions
-    for command, output in sessions:
-        assert shell(command) == re.sub(r"^    ", "", output, flags=re.MULTILINE)
+    assert sessions(README)
+    for command, output in sessions(README):
+        assert shell(command) == output
 
 
 def test_make_has_the_targets_that_are_named() -> None:

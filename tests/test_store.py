@@ -45,25 +45,6 @@ def put(folder: Path, name: str, *, recipe: str = "q8", layers: int = 4) -> Path
     return model
 
 
-def test_home_is_in_the_users_home(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a setting, ``~/.gptoss-mlx``; an empty one counts as none."""
-    monkeypatch.setenv("HOME", "/home/ada")
-    monkeypatch.delenv("GPTOSS_MLX_HOME")
-    assert store.home() == Path("/home/ada/.gptoss-mlx")
-
-    monkeypatch.setenv("GPTOSS_MLX_HOME", "")
-    assert store.home() == Path("/home/ada/.gptoss-mlx")
-
-
-def test_home_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """GPTOSS_MLX_HOME names another folder, ``~`` included."""
-    monkeypatch.setenv("HOME", "/home/ada")
-    monkeypatch.setenv("GPTOSS_MLX_HOME", "~/models of mine")
-
-    assert store.home() == Path("/home/ada/models of mine")
-    assert store.models_folder() == Path("/home/ada/models of mine/models")
-
-
 def test_a_store_that_does_not_exist(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -341,17 +322,6 @@ def test_the_store_does_not_import_mlx() -> None:
         ],
         check=True,
     )
-
-
-def test_an_unknown_user_after_a_tilde_is_a_name_like_any_other(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Pathlib would raise a bare RuntimeError."""
-    monkeypatch.setenv("GPTOSS_MLX_HOME", "~nosuchuser/x")
-
-    assert store.home() == Path("~nosuchuser/x")
-    with pytest.raises(ModelNotFoundError):
-        store.resolve("~nosuchuser")
 
 
 @pytest.mark.parametrize("home", ["/dev/null", __file__])

@@ -9,24 +9,30 @@ import json
 import os
 import re
 import secrets
+import shutil
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from gptoss_mlx.chat.attach import Attached
+from gptoss_mlx.chat.in_library import run_in
 from gptoss_mlx.controls import escaped
 from gptoss_mlx.conversation.conversation import Conversation
 from gptoss_mlx.harmony.json_form import conversation_to_json
 from gptoss_mlx.harmony.messages import EFFORTS
 
-__all__ = ["COMMANDS", "Command", "Next", "read_line", "run_command"]
+__all__ = ["COMMANDS", "READING", "Command", "Next", "read_line", "run_command"]
 
 # Of characters: those that a file in UTF-8 cannot hold.
 _HALVES = re.compile("[\ud800-\udfff]")
 
 COMMANDS = {
     "help": ("", "list the commands and keys"),
+    "attach": ("[FILE]", "add a file to the next question, or list those added"),
     "effort": ("[low|medium|high]", "show or set the reasoning effort"),
+    "in": ("[PATH|NAME|off]", "answer from files, with sources, or show which"),
     "clear": ("", "start a new conversation"),
     "save": ("[FILE]", "write the conversation as JSON"),
     "quit": ("", "leave"),
@@ -37,7 +43,13 @@ LEAVING = ("exit", "quit", "exit()", "quit()", ":q", ":q!", ":wq")
 # A word after a slash that looks like a command.
 _WORD = re.compile(r"[^\W\d_][\w-]*")
 
-HARMLESS = ("help", "effort", "save")
+# Of the text beside a command in /help.
+MIN_COLUMNS = 24
+
+READING = ("attach", "in")
+"""The commands that read files."""
+
+HARMLESS = ("help", "attach", "effort", "in", "save")
 
 KEYS = (
     ("Ctrl-O", "show the reasoning, including the last answer's"),
@@ -99,7 +111,10 @@ def _closest(name: str) -> str | None:
 
 
 def run_command(
-    command: Command, conversation: Conversation, say: Callable[[str], None]
+    command: Command,
+    conversation: Conversation,
+    say: Callable[[str], None],
+    attached: Attached,
 ) -> Next:
     """Run a command.
 
@@ -107,6 +122,7 @@ def run_command(
         command: The command, known or unknown.
         conversation: The conversation to act on.
         say: Called with lines of text for the user.
+        attached: The files for the next question.
     """
     match command.name:
         case "help" | "clear" | "quit" as name if command.argument:
@@ -114,11 +130,18 @@ def run_command(
             return Next.REFUSED
         case "help":
             _help(say)
+        case "attach":
+            done = attached.run(command.argument, conversation, say)
+            return Next.GO_ON if done else Next.REFUSED
         case "effort":
             return _effort(command.argument, conversation, say)
+        case "in":
+            done = run_in(command.argument, conversation, say)
+            return Next.GO_ON if done else Next.REFUSED
         case "clear":
             conversation.clear()
             say("Started a new conversation.")
+            attached.clear(say)
         case "save":
             return _save(command.argument, conversation, say)
         case "quit":
@@ -138,9 +161,19 @@ def run_command(
 
 def _help(say: Callable[[str], None]) -> None:
     rows = [(f"/{name} {form}".rstrip(), text) for name, (form, text) in COMMANDS.items()]
-    width = max(len(left) for left, _ in rows)
+    width = max(len(left) for left, _ in rows) + 2
+    columns = shutil.get_terminal_size().columns
+    # Without room beside what is explained, the explanation stands below it.
+    is_beside = columns >= width + MIN_COLUMNS
+    indent = width if is_beside else 4
     for left, text in (*rows, *KEYS):
-        say(f"{left:<{width}}  {text}")
+        parts = textwrap.wrap(text, max(columns - indent, MIN_COLUMNS))
+        if is_beside:
+            say(f"{left:<{width}}{parts.pop(0)}")
+        else:
+            say(left)
+        for part in parts:
+            say(f"{'':<{indent}}{part}")
 
 
 def _effort(argument: str, conversation: Conversation, say: Callable[[str], None]) -> Next:

@@ -6,7 +6,12 @@ from collections.abc import Callable, Iterable
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.application import run_in_terminal
-from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+from prompt_toolkit.completion import (
+    CompleteEvent,
+    Completer,
+    Completion,
+    PathCompleter,
+)
 from prompt_toolkit.document import Document
 from prompt_toolkit.filters import Condition
 from prompt_toolkit.key_binding import KeyBindings
@@ -56,12 +61,19 @@ class Prompt:
 
 
 class CommandCompleter(Completer):
-    """Completes commands, and the argument of ``/effort``."""
+    """Completes commands, and the arguments of ``/effort``, ``/attach`` and ``/in``."""
+
+    def __init__(self) -> None:
+        self._paths = PathCompleter(expanduser=True)
 
     def get_completions(  # noqa: D102 - its base describes it
         self, document: Document, complete_event: CompleteEvent
     ) -> Iterable[Completion]:
         text = document.text_before_cursor
+        if text.startswith(("/attach ", "/in ")):
+            path = Document(text.partition(" ")[2].lstrip())
+            yield from self._paths.get_completions(path, complete_event)
+            return
         known: dict[str, str]
         if text.startswith("/effort "):
             begun, known = text.removeprefix("/effort "), dict.fromkeys(EFFORTS, "")

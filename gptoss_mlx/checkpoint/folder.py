@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection, Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from gptoss_mlx.checkpoint.checks import (
@@ -27,7 +28,12 @@ from gptoss_mlx.checkpoint.names import (
     parameter_views,
     tensor_views,
 )
-from gptoss_mlx.checkpoint.safetensors import DTYPE_BYTES, TensorInfo, read_chunks
+from gptoss_mlx.checkpoint.safetensors import (
+    DTYPE_BYTES,
+    Header,
+    TensorInfo,
+    read_chunks,
+)
 from gptoss_mlx.config import ModelConfig, Quantization
 from gptoss_mlx.config_json import parse_config, read_config_keys
 from gptoss_mlx.device_errors import device_errors
@@ -113,6 +119,19 @@ class Checkpoint:
             chunk_bytes=chunk_bytes,
         )
 
+    def place(self, name: str) -> tuple[Path, int]:
+        """Return the file of a tensor of the release, and its first byte there.
+
+        Raises:
+            ValueError: The tensor is in two pieces; see ``is_verbatim``.
+        """
+        if not self.is_verbatim(name):
+            raise ValueError(f"[place] {name} must be in one piece.")
+        view = self.views[name]
+        tensor = self.files[view.parts[0].name]
+        above = view.first_row * self.nbytes_of(name) // view.shape[0]
+        return tensor.path, tensor.start + above
+
     def array(self, name: str) -> mx.array:
         """Return a tensor of the model; MLX reads it when it is evaluated.
 
@@ -183,7 +202,13 @@ class Checkpoint:
         return self._lazy[path].pop(part)
 
 
-def open_checkpoint(folder: Path, *, only: Collection[str] | None = None) -> Checkpoint:
+def open_checkpoint(
+    folder: Path,
+    *,
+    only: Collection[str] | None = None,
+    headers: Mapping[str, Header] = MappingProxyType({}),
+    unfinished: bool = False,
+) -> Checkpoint:
     """Open a checkpoint in any layout: read its headers and check every tensor.
 
     It takes under a second and a few megabytes at any size.
@@ -192,6 +217,9 @@ def open_checkpoint(folder: Path, *, only: Collection[str] | None = None) -> Che
         folder: Folder with config.json and the safetensors files.
         only: The names of the files that may be read: others are ignored. None: all
             files.
+        headers: The headers of files that are no longer there, by name. Their tensors are
+            listed and checked, but cannot be read.
+        unfinished: Whether the folder may still be marked as unfinished, ``.partial``.
 
     Raises:
         NoCheckpointError: ``folder`` is not a folder, or lacks config.json or safetensors.
@@ -203,10 +231,11 @@ def open_checkpoint(folder: Path, *, only: Collection[str] | None = None) -> Che
         QuantizationError: The quantization dictionary does not describe the tensors.
         StorageError: A file cannot be read.
     """
-    check_folder(folder)
+    if not unfinished:
+        check_folder(folder)
     keys = read_config_keys(folder)
     config = parse_config(keys, source=str(folder / "config.json"))
-    files = list_tensors(folder, only=only)
+    files = list_tensors(folder, only=only, headers=headers)
     layout = detect_layout(files, quantized=config.quantization is not None)
     openai = layout is Layout.OPENAI
     # Decided first, so that the message is about a stray tensor of the other kind.

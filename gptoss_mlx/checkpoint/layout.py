@@ -9,8 +9,14 @@ import os
 from collections.abc import Collection, Mapping
 from enum import Enum
 from pathlib import Path
+from types import MappingProxyType
 
-from gptoss_mlx.checkpoint.safetensors import TensorInfo, read_header
+from gptoss_mlx.checkpoint.safetensors import (
+    Header,
+    TensorInfo,
+    parse_header,
+    read_header,
+)
 from gptoss_mlx.errors import (
     CheckpointError,
     NoCheckpointError,
@@ -67,7 +73,10 @@ def check_folder(folder: Path) -> None:
 
 
 def list_tensors(
-    folder: Path, *, only: Collection[str] | None = None
+    folder: Path,
+    *,
+    only: Collection[str] | None = None,
+    headers: Mapping[str, Header] = MappingProxyType({}),
 ) -> dict[str, TensorInfo]:
     """List the tensors of every file of ``folder``, without reading them.
 
@@ -77,6 +86,8 @@ def list_tensors(
     Args:
         folder: Folder of the files.
         only: The names of the files that may be read. None: all.
+        headers: The headers of files that are no longer there, by name. Their tensors are
+            listed as if they were.
 
     Raises:
         NoCheckpointError: There is no safetensors file.
@@ -90,8 +101,13 @@ def list_tensors(
     has_index = (only is None or INDEX in only) and has_file(index)
     weight_map = _read_index(index) if has_index else None
     tensors: dict[str, TensorInfo] = {}
-    for path in _files(folder, weight_map, only):
-        for name, tensor in read_header(path).items():
+    for path in _files(folder, weight_map, only, headers):
+        header = headers.get(path.name)
+        if header is None or has_file(path):
+            found = read_header(path)
+        else:
+            found = parse_header(header.content, path, header.file_bytes)
+        for name, tensor in found.items():
             if name in tensors:
                 raise CheckpointError(
                     f"{path}: tensor {short(name)} must be in one file "
@@ -125,18 +141,21 @@ def _read_index(index: Path) -> dict[str, str]:
 
 
 def _files(
-    folder: Path, weight_map: Mapping[str, str] | None, only: Collection[str] | None
+    folder: Path,
+    weight_map: Mapping[str, str] | None,
+    only: Collection[str] | None,
+    headers: Mapping[str, Header],
 ) -> list[Path]:
     if weight_map is not None:
         names = sorted(set(weight_map.values()))
         for name in names:
             hidden = only is not None and name not in only
-            if hidden or not has_file(folder / name):
+            if hidden or not (name in headers or has_file(folder / name)):
                 raise CheckpointError(
                     f"{folder / INDEX} names {short(name)}, but there is no such file."
                 )
         return [folder / name for name in names]
-    files = _safetensors(folder)
+    files = sorted({*_safetensors(folder), *(folder / name for name in headers)})
     files = [file for file in files if only is None or file.name in only]
     files = [file for file in files if file.name.startswith("model")] or files
     if not files:

@@ -13,14 +13,23 @@ import math
 import os
 import re
 from collections.abc import Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from gptoss_mlx.errors import CorruptFileError, WrongFileError
 from gptoss_mlx.files import LFS_HINT, MAX_JSON_BYTES, FileIdentity, open_file, short
 
-__all__ = ["DTYPE_BYTES", "TensorInfo", "read_chunks", "read_header"]
+__all__ = [
+    "DTYPE_BYTES",
+    "MAX_HEADER_BYTES",
+    "Header",
+    "TensorInfo",
+    "parse_header",
+    "read_chunks",
+    "read_header",
+    "read_header_bytes",
+]
 
 DTYPE_BYTES = {
     "BOOL": 1,
@@ -70,6 +79,18 @@ class TensorInfo:
     identity: FileIdentity | None = field(default=None, compare=False, repr=False)
 
 
+class Header(NamedTuple):
+    """A header that was read before its file was removed.
+
+    Attributes:
+        content: Its JSON.
+        file_bytes: Length of the whole file.
+    """
+
+    content: bytes
+    file_bytes: int
+
+
 def read_header(path: Path) -> dict[str, TensorInfo]:
     """Read and check the header of ``path``, without reading a tensor.
 
@@ -81,22 +102,52 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
             file or itself. The message names the tensor.
         StorageError: The file cannot be read.
     """
-    try:
-        content, identity = _read_header(path)
-    except WrongFileError as error:
-        raise CorruptFileError(path, "is not a file.") from error
+    content, identity = read_header_bytes(path)
+    return parse_header(content, path, identity.nbytes, identity)
+
+
+def parse_header(
+    content: bytes, path: Path, file_bytes: int, identity: FileIdentity | None = None
+) -> dict[str, TensorInfo]:
+    """Check a header that was read before; its file may be gone.
+
+    Args:
+        content: The header's JSON.
+        path: Path of the file.
+        file_bytes: Length of the file.
+        identity: The file's identity; None if there is no such file any more.
+
+    Returns:
+        The file's tensors in the order of their bytes.
+
+    Raises:
+        CorruptFileError: The header contradicts the format, the length or itself.
+    """
     entries = _parse(content, path)
     data_start = 8 + len(content)
     tensors = [
-        _tensor(name, entry, path, data_start, identity) for name, entry in entries.items()
+        replace(_tensor(name, entry, path, data_start, file_bytes), identity=identity)
+        for name, entry in entries.items()
     ]
     tensors.sort(key=lambda tensor: (tensor.start, tensor.nbytes))
-    _check_cover(tensors, path, data_start, identity.nbytes)
+    _check_cover(tensors, path, data_start, file_bytes)
     return {tensor.name: tensor for tensor in tensors}
 
 
+def read_header_bytes(path: Path) -> tuple[bytes, FileIdentity]:
+    """Read the JSON of a file's header, and the file's identity.
+
+    Raises:
+        CorruptFileError: The file is truncated, or is none.
+        StorageError: The file cannot be read.
+    """
+    try:
+        return _read_header(path)
+    except WrongFileError as error:
+        raise CorruptFileError(path, "is not a file.") from error
+
+
 def _read_header(path: Path) -> tuple[bytes, FileIdentity]:
-    """Return the header's JSON, and the file's identity."""
     with open_file(path) as file:
         identity = FileIdentity.of(os.fstat(file.fileno()))
         file_bytes = identity.nbytes
@@ -184,9 +235,9 @@ def _is_text(value: Any) -> bool:
 
 
 def _tensor(
-    name: str, entry: Any, path: Path, data_start: int, identity: FileIdentity
+    name: str, entry: Any, path: Path, data_start: int, file_bytes: int
 ) -> TensorInfo:
-    data_bytes = identity.nbytes - data_start
+    data_bytes = file_bytes - data_start
 
     def refuse(rule: str) -> CorruptFileError:
         return CorruptFileError(path, f"tensor {short(name)} {rule}")
@@ -225,7 +276,7 @@ def _tensor(
             f"of dtype {dtype} and shape {short(shape)} must have {nbytes:,} bytes "
             f"but its data_offsets give {end - first:,}."
         )
-    return TensorInfo(name, dtype, tuple(shape), path, data_start + first, nbytes, identity)
+    return TensorInfo(name, dtype, tuple(shape), path, data_start + first, nbytes)
 
 
 def _are_counts(value: Any) -> bool:

@@ -18,10 +18,15 @@ from gptoss_mlx.cli.chat import chat
 from gptoss_mlx.cli.convert import convert
 from gptoss_mlx.cli.doctor import doctor
 from gptoss_mlx.cli.download import download
+from gptoss_mlx.cli.fit import fit
 from gptoss_mlx.cli.harmony import harmony
+from gptoss_mlx.cli.library import library
 from gptoss_mlx.cli.models import models
 from gptoss_mlx.cli.output import print_error
+from gptoss_mlx.cli.pull import pull
+from gptoss_mlx.cli.share import share
 from gptoss_mlx.cli.streams import (
+    has_lost_its_reader,
     is_stdout_error,
     open_closed_streams,
     print_in_any_encoding,
@@ -70,8 +75,12 @@ app.command()(chat)
 app.command()(convert)
 app.command()(doctor)
 app.command()(download)
+app.command()(fit)
 app.add_typer(harmony, name="harmony")
+app.add_typer(library, name="library")
 app.add_typer(models, name="models")
+app.command()(pull)
+app.command()(share)
 app.command()(verify)
 
 
@@ -79,7 +88,8 @@ def main() -> None:
     """Run the command line and exit.
 
     The exit status is the command's own, or 1 for a GptOssError, 2 for bad usage, 130 for
-    Ctrl-C, and 128 and its number for another signal.
+    Ctrl-C, and 128 and its number for another signal. If the reader of stdout is gone, as
+    after ``| head -1``, it is that of SIGPIPE: 1 may mean that nothing was found.
     """
     try:
         open_closed_streams()
@@ -108,7 +118,7 @@ def main() -> None:
     except BrokenPipeError:
         # The buffer has no reader any more, and the interpreter would flush it again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
         if os.environ.get("GPTOSS_DEBUG"):
             raise
@@ -119,6 +129,8 @@ def main() -> None:
     except SystemExit as error:
         if isinstance(error.code, int) and error.code > 128:
             _exit_soon(error.code)
+        if has_lost_its_reader():  # typer has exited with 1
+            sys.exit(128 + signal.SIGPIPE)
         raise
 
 

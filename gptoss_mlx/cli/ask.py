@@ -2,45 +2,52 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from gptoss_mlx.cli.in_library import InOpt, PrefetchOpt
 from gptoss_mlx.cli.options import (
     EffortOpt,
     JsonOpt,
     MaxTokensOpt,
+    MemoryBudgetOpt,
     ModelOpt,
+    ResidentOpt,
     SeedOpt,
     ShowReasoningOpt,
+    StatsOpt,
     SystemOpt,
     TemperatureOpt,
     TopPOpt,
     WireOpt,
-    complete_model,
+    check_residency,
 )
 from gptoss_mlx.cli.output import print_json, say, write_answer, write_reasoning
+from gptoss_mlx.cli.question import (
+    FilesOpt,
+    Question,
+    QuestionArg,
+    read_question,
+    read_words,
+)
 
 if TYPE_CHECKING:
     from gptoss_mlx.conversation.answer import Answer
-    from gptoss_mlx.conversation.conversation import Conversation
     from gptoss_mlx.conversation.turn_events import TurnEvent
+    from gptoss_mlx.grounding.answer import GroundedAnswer
+    from gptoss_mlx.grounding.grounded_conversation import GroundedConversation
     from gptoss_mlx.llm import LLM
 
 __all__ = ["ask"]
 
 
 def ask(
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[MODEL] QUESTION",
-            help="The question. Quote characters that the shell expands, such as ? and *. "
-            "Stdin, if any, is put before it.",
-            autocompletion=complete_model,
-            show_default=False,
-        ),
-    ] = None,
+    context: typer.Context,
+    words: QuestionArg = None,
+    files: FilesOpt = None,
+    within: InOpt = None,
+    prefetch: PrefetchOpt = True,
     model: ModelOpt = None,
     effort: EffortOpt = "medium",
     system: SystemOpt = None,
@@ -50,98 +57,80 @@ def ask(
     top_p: TopPOpt = None,
     seed: SeedOpt = None,
     wire: WireOpt = True,
+    resident: ResidentOpt = None,
+    memory_budget: MemoryBudgetOpt = None,
+    stats: StatsOpt = False,
     json: JsonOpt = False,
 ) -> None:
     """Ask one question, and print the answer.
 
     The answer goes to stdout as it is written, the rest to stderr. --json prints
-    messages, tokens and timings at the end.
+    messages, tokens and timings at the end. With --in, the answer's sources follow it, and
+    the exit status is 3 if none of them holds.
 
     Example: git diff | gptoss-mlx ask "Write a commit message for this."
     """
-    model, question = _read_words(words or [], model)
-    text = _question(question)
+    check_residency(resident, memory_budget)
+    model, words_asked = read_words(words or [], model)
+    question = read_question(words_asked, files or [])
     # Imported here so that --help does not wait for MLX.
     import time
 
-    from rich.console import Console
+    from gptoss_mlx.cli.in_library import open_library
+    from gptoss_mlx.cli.sources import check_sources, write_sources
 
-    from gptoss_mlx.chat.keys import output_is_kept
-    from gptoss_mlx.llm import load
-
+    library = open_library(within, context)
     begun = time.perf_counter()
-    with output_is_kept(), Console(stderr=True).status("Loading the model"):
-        llm = load(model, wire=wire, say=say)
+    llm = _load(model, question, wire=wire, resident=resident, memory_budget=memory_budget)
     load_s = time.perf_counter() - begun
     conversation = llm.conversation(
         effort=effort,
         instructions=system,
+        library=library,
+        prefetch=prefetch,
         temperature=temperature,
         top_p=top_p,
         max_tokens=max_tokens,
         seed=seed,
     )
-    answer = _answer(conversation, text, quiet=json, show_reasoning=show_reasoning)
+    answer = _answer(
+        conversation, question.prompt, quiet=json, show_reasoning=show_reasoning
+    )
+    if stats:
+        _say_stats(llm, answer, load_s)
     if json:
         _print_json(llm, conversation, answer, load_s)
-    _check(answer)
+    elif library is not None:
+        write_sources(answer)
+    if library is None or answer.reason not in ("stop", "calls"):
+        _check(answer)
+    if library is not None:
+        check_sources(answer)
 
 
-def _read_words(words: list[str], model: str | None) -> tuple[str | None, str | None]:
-    """Separate the model from the question: ``ask 20b "Why?"``, or ``ask why is that``.
+def _load(model: str | None, question: Question, **options: Any) -> LLM:
+    """Load the model, unless the question is too long for it."""
+    from rich.console import Console
 
-    Returns:
-        The model and the question; None for a missing one.
-    """
-    from gptoss_mlx.released_names import is_released_or_demo
-    from gptoss_mlx.store import is_model
+    from gptoss_mlx.chat.keys import output_is_kept
+    from gptoss_mlx.llm import load
+    from gptoss_mlx.model.loading import plan_checkpoint
+    from gptoss_mlx.model_choice import open_model
 
-    if model is None and len(words) == 2 and is_model(words[0]):
-        return words[0], words[1]
-    if model is None and len(words) == 1 and is_released_or_demo(words[0]):
-        return words[0], None
-    return model, " ".join(words) if words else None
-
-
-def _question(question: str | None) -> str:
-    """Join stdin and the argument to one question.
-
-    Raises:
-        AnswerError: Both are empty, or stdin is not text.
-    """
-    import sys
-
-    from gptoss_mlx.errors import AnswerError
-
-    parts = [] if sys.stdin.isatty() else [_stdin()]
-    if question is not None:
-        parts.append(question)
-    text = "\n\n".join(part.strip("\n") for part in parts if part.strip())
-    if not text:
-        raise AnswerError(
-            "A question is missing.",
-            hint='Ask one: gptoss-mlx ask "What is gpt-oss?"',
+    with output_is_kept(), Console(stderr=True).status("Loading the model"):
+        checkpoint = open_model(model, say)
+        plan = plan_checkpoint(
+            checkpoint,
+            resident=options["resident"],
+            memory_budget=options["memory_budget"],
         )
-    return text
-
-
-def _stdin() -> str:
-    import sys
-
-    from gptoss_mlx.errors import AnswerError
-
-    data = sys.stdin.buffer.read()
-    if b"\0" in data:
-        raise AnswerError(
-            f"stdin must be text but has a zero byte after {data.index(0):,} bytes.",
-            hint="Convert it to text first.",
-        )
-    return data.decode("utf-8-sig", errors="replace")
+        question.check_room(plan.longest_context_tokens)
+        return load(checkpoint, say=say, **options)
 
 
 def _answer(
-    conversation: Conversation, question: str, *, quiet: bool, show_reasoning: bool
-) -> Answer:
+    conversation: GroundedConversation, question: str, *, quiet: bool, show_reasoning: bool
+) -> GroundedAnswer:
     """Run the model, and print the answer as it is written unless ``quiet``.
 
     The reasoning goes to stderr.
@@ -171,17 +160,33 @@ def _answer(
 
         turn = conversation.stream(question, progress=progress.reading)
         try:
-            return collect(turn, on_event=show, on_text=write)
+            answer = collect(turn, on_event=show, on_text=write)
         finally:
             if written and not written.endswith("\n"):
                 write_answer("\n")
+    return conversation.grounded(answer)
+
+
+def _say_stats(llm: LLM, answer: Answer, load_s: float) -> None:
+    """Say what the answer took, on stderr."""
+    from gptoss_mlx.chat.streaming_note import StreamingNote
+
+    usage = answer.usage
+    say(
+        f"Loaded in {load_s:.1f} s; {usage.prompt_tokens:,} tokens of prompt in "
+        f"{usage.prefill_s:.1f} s; {usage.generated_tokens:,} generated, "
+        f"{usage.tokens_per_s:.1f} tokens/s."
+    )
+    if (line := StreamingNote(llm.streaming).after()) is not None:
+        say(line)
 
 
 def _print_json(
-    llm: LLM, conversation: Conversation, answer: Answer, load_s: float
+    llm: LLM, conversation: GroundedConversation, answer: GroundedAnswer, load_s: float
 ) -> None:
     import mlx.core as mx
 
+    from gptoss_mlx.cli.sources import sources_json
     from gptoss_mlx.harmony.json_form import message_to_json
 
     usage = answer.usage
@@ -209,6 +214,18 @@ def _print_json(
             "peak_bytes": mx.get_peak_memory(),
         },
     }
+    if (streaming := llm.streaming) is not None:
+        stats = streaming.stats
+        report["streaming"] = {
+            "slots": streaming.slots,
+            "experts": streaming.num_experts,
+            "hits": stats.hits,
+            "misses": stats.misses,
+            "bytes_read": stats.bytes_read,
+            "stall_s": round(stats.stall_s, 3),
+        }
+    if conversation.library is not None:
+        report |= sources_json(answer)
     print_json(report)
 
 

@@ -6,17 +6,21 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from gptoss_mlx.cli.in_library import InOpt, PrefetchOpt
 from gptoss_mlx.cli.options import (
     EffortOpt,
     MaxTokensOpt,
+    MemoryBudgetOpt,
     ModelOpt,
     OptionalModelArg,
+    ResidentOpt,
     SeedOpt,
     ShowReasoningOpt,
     SystemOpt,
     TemperatureOpt,
     TopPOpt,
     WireOpt,
+    check_residency,
     one_model,
 )
 from gptoss_mlx.cli.output import print_line, say
@@ -31,7 +35,10 @@ __all__ = ["chat"]
 
 
 def chat(
+    context: typer.Context,
     model_name: OptionalModelArg = None,
+    within: InOpt = None,
+    prefetch: PrefetchOpt = True,
     model: ModelOpt = None,
     effort: EffortOpt = "medium",
     system: SystemOpt = None,
@@ -41,16 +48,21 @@ def chat(
     top_p: TopPOpt = None,
     seed: SeedOpt = None,
     wire: WireOpt = True,
+    resident: ResidentOpt = None,
+    memory_budget: MemoryBudgetOpt = None,
 ) -> None:
     """Chat with a model.
 
     In a terminal it prompts for questions until Ctrl-D or /quit; /help lists the commands
-    and keys. By pipe it answers each line: answers go to stdout, the rest to stderr. With
-    empty stdin it asks the model four questions.
+    and keys. By pipe each line is a question, also one that begins with a slash: answers go
+    to stdout, the rest to stderr. The exit status is 1 if one of them was not answered to
+    its end, and 3 if one was answered from files without a source that holds. With empty
+    stdin it asks the model four questions.
 
     Example: echo "What is gpt-oss?" | gptoss-mlx chat
     """
     model = one_model(model_name, model)
+    check_residency(resident, memory_budget)
     # Imported here so that --help does not wait for MLX.
     import sys
 
@@ -61,19 +73,29 @@ def chat(
     from gptoss_mlx.chat.terminal import chat_in_terminal
     from gptoss_mlx.cli.download import download_model
     from gptoss_mlx.cli.first_model import Choice, can_offer, choose_model
+    from gptoss_mlx.cli.in_library import open_library
     from gptoss_mlx.device import this_machine
     from gptoss_mlx.llm import load
 
+    library = open_library(within, context)
     machine = this_machine()
     if model is None:
         chosen = choose_model(machine, download_model, may_offer=can_offer())
     else:
         chosen = Choice(model)
     with output_is_kept(), Console(stderr=True).status("Loading the model"):
-        llm = load(chosen.model, wire=wire, say=say)
+        llm = load(
+            chosen.model,
+            wire=wire,
+            resident=resident,
+            memory_budget=memory_budget,
+            say=say,
+        )
     conversation = llm.conversation(
         effort=effort,
         instructions=system,
+        library=library,
+        prefetch=prefetch,
         temperature=temperature,
         top_p=top_p,
         max_tokens=max_tokens,
@@ -86,6 +108,7 @@ def chat(
             banner=banner,
             question=chosen.question,
             show_reasoning=show_reasoning,
+            streaming=llm.streaming,
         )
     else:
         _chat_by_pipe(llm, conversation, chosen.question)
@@ -106,8 +129,9 @@ def _chat_by_pipe(llm: LLM, conversation: Conversation, question: str | None) ->
         _take_tour(llm)
         return
     questions = itertools.chain([first], lines)
-    if not answer_lines(conversation, questions, sys.stdout, say):
-        raise typer.Exit(1)
+    status = answer_lines(conversation, questions, sys.stdout, say, streaming=llm.streaming)
+    if status:
+        raise typer.Exit(status)
 
 
 def _take_tour(llm: LLM) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gptoss_mlx.device import Machine
-    from gptoss_mlx.model.footprint import Footprint
+    from gptoss_mlx.model.plan import Plan
 
 __all__ = ["Choice", "Offer", "can_offer", "choose_model", "make_offer", "may_have_network"]
 
@@ -24,9 +24,9 @@ PATIENCE_S = 4.0
 
 
 class Download(Protocol):
-    """Downloads a model and converts it with a recipe; returns its folder."""
+    """Downloads a model and converts it; returns its folder."""
 
-    def __call__(self, model: str, recipe: str, *, patience_s: float) -> Path: ...
+    def __call__(self, model: str, recipe: str | None, *, patience_s: float) -> Path: ...
 
 
 # This file records that the user has declined.
@@ -51,7 +51,7 @@ class Offer:
     """A model to download, and the reasons.
 
     Attributes:
-        size: ``20b`` or ``120b``; None if neither fits.
+        size: ``20b`` or ``120b``; None if neither runs.
         lines: Lines to print, without the question.
         nbytes: Size of the download.
     """
@@ -70,11 +70,10 @@ def choose_model(machine: Machine, download: Download, *, may_offer: bool) -> Ch
         may_offer: Whether there is a user to ask, and perhaps a network. A user who has
             declined is not asked again.
     """
-    from gptoss_mlx.convert.recipes import DEFAULT_RECIPE
     from gptoss_mlx.demo.folder import DEMO
     from gptoss_mlx.files import has_file
+    from gptoss_mlx.home import home
     from gptoss_mlx.model_choice import best_model
-    from gptoss_mlx.store import home
 
     model, reason = best_model(machine)
     if model is not None:
@@ -91,7 +90,7 @@ def choose_model(machine: Machine, download: Download, *, may_offer: bool) -> Ch
     answer = typer.prompt(wanted, default="", show_default=False, err=True).strip()
     match answer.lower().rstrip(".!"):
         case "y" | "yes":
-            return Choice(_downloaded(download, offer.size, DEFAULT_RECIPE))
+            return Choice(_downloaded(download, offer.size))
         case "" | "n" | "no":
             _remember_no(declined, offer.size)
             return Choice(DEMO)
@@ -99,12 +98,12 @@ def choose_model(machine: Machine, download: Download, *, may_offer: bool) -> Ch
             return Choice(DEMO, question=answer)
 
 
-def _downloaded(download: Download, size: str, recipe: str) -> str | Path:
+def _downloaded(download: Download, size: str) -> str | Path:
     """Download a model; return the demo model if that fails."""
     from gptoss_mlx.demo.folder import DEMO
 
     try:
-        return download(size, recipe, patience_s=PATIENCE_S)
+        return download(size, None, patience_s=PATIENCE_S)
     except GptOssError as error:
         hint = error.hint.rstrip(".")
         say(f"{error} {hint}. Using the built-in demo model.")
@@ -125,8 +124,9 @@ def _remember_no(declined: Path, size: str) -> None:
 
 
 def make_offer(machine: Machine) -> Offer:
-    """List which models fit a machine, the larger one first."""
-    from gptoss_mlx.convert.recipes import DEFAULT_RECIPE
+    """Offer the largest model that fits a machine, or else the smallest that runs there."""
+    from gptoss_mlx.fit.recipe import recipe_for
+    from gptoss_mlx.model.plan import best_place
     from gptoss_mlx.model_choice import plan_for
     from gptoss_mlx.sharing.releases import RELEASES
 
@@ -134,13 +134,13 @@ def make_offer(machine: Machine) -> Offer:
         f"{machine.device} has {machine.memory_bytes / 1e9:.1f} GB, of which a program may "
         f"use {machine.limit_bytes / 1e9:.1f} GB. No gpt-oss model is downloaded yet."
     ]
-    best = None
-    for size in sorted(RELEASES):  # 120b before 20b
-        plan = plan_for(size, DEFAULT_RECIPE, machine)
-        lines.append(_line(size, plan, machine))
-        if plan.fits and best is None:
-            best = size
-    return Offer(best, tuple(lines), RELEASES[best].nbytes if best else 0)
+    sizes = sorted(RELEASES)  # 120b before 20b
+    plans = [plan_for(size, recipe_for(size, machine)[0], machine) for size in sizes]
+    lines += [_line(size, plan) for size, plan in zip(sizes, plans, strict=True)]
+    place = best_place(plans)
+    if place is None:
+        return Offer(None, tuple(lines), 0)
+    return Offer(sizes[place], tuple(lines), RELEASES[sizes[place]].nbytes)
 
 
 def can_offer() -> bool:
@@ -164,20 +164,27 @@ def may_have_network() -> bool:
     return any(not name.startswith("lo") for _, name in socket.if_nameindex())
 
 
-def _line(size: str, plan: Footprint, machine: Machine) -> str:
-    from gptoss_mlx.model.memory import raised_limit_mb
-    from gptoss_mlx.model_choice import CONTEXT_TOKENS
+def _line(size: str, plan: Plan) -> str:
+    """Say how a model runs, in a line."""
+    from gptoss_mlx.fit.plan import estimated_tokens_per_s
 
+    footprint = plan.footprint
     needs = (
-        f"gpt-oss-{size} needs {plan.total_bytes / 1e9:.1f} GB "
-        f"with {CONTEXT_TOKENS:,} tokens of conversation"
+        f"gpt-oss-{size} needs {footprint.total_bytes / 1e9:.1f} GB "
+        f"with {footprint.context_tokens:,} tokens of conversation"
     )
     if plan.fits:
-        return f"{needs}: it fits, with up to {plan.longest_context_tokens:,} tokens."
-    mb = raised_limit_mb(machine, plan.total_bytes)
-    if mb is None:
+        return f"{needs}: it fits, with up to {footprint.longest_context_tokens:,} tokens."
+    speed = estimated_tokens_per_s(plan)
+    if speed is None:
         return f"{needs}: it does not fit."
-    return (
-        f"{needs}: it fits if you raise a program's limit, until the next restart: "
-        f"sudo sysctl iogpu.wired_limit_mb={mb}"
+    line = (
+        f"{needs}: it runs with {100 * plan.resident_fraction:.0f} % of its experts in "
+        f"memory, at about {speed:.2g} tokens/s."
     )
+    if plan.raised_mb is not None:
+        line += (
+            " All fit if you raise a program's limit, until the next restart: "
+            f"sudo sysctl iogpu.wired_limit_mb={plan.raised_mb}"
+        )
+    return line

@@ -16,7 +16,10 @@ harmony = typer.Typer(no_args_is_help=True)
 FileArg = Annotated[
     Path,
     typer.Argument(
-        metavar="FILE", help="File to read, or - for stdin.", show_default=False
+        readable=False,  # an error of our own says more
+        metavar="FILE",
+        help="File to read, or - for stdin.",
+        show_default=False,
     ),
 ]
 

@@ -25,13 +25,15 @@ models = typer.Typer(rich_markup_mode=None, no_args_is_help=False)
 def list_models(context: typer.Context, as_json: JsonOpt = False) -> None:
     """List the models on this machine, or remove one.
 
+    Those with a repository's name, USER/REPO, are in the Hugging Face cache.
+
     Example: gptoss-mlx models --json
     """
     if context.invoked_subcommand is not None:
         return
     from gptoss_mlx import store
 
-    found = store.models()
+    found = [*store.models(), *_cached()]
     if as_json:
         rows = [{**asdict(model), "path": str(model.path)} for model in found]
         print_json(rows)
@@ -70,8 +72,14 @@ def remove_model(
     import sys
 
     from gptoss_mlx import store
-    from gptoss_mlx.errors import AnswerError
+    from gptoss_mlx.errors import AnswerError, ModelNotFoundError
+    from gptoss_mlx.sharing.cached_models import find_cached
 
+    if find_cached(name) is not None:
+        raise ModelNotFoundError(
+            f"{name} is in the Hugging Face cache, which other programs use too.",
+            hint=f"hf cache rm model/{name}",
+        )
     model = store.find_stored(name)
     if not yes:
         if not sys.stdin.isatty():
@@ -84,6 +92,18 @@ def remove_model(
             return
     store.remove(model)
     say(f"Removed {model.path}")
+
+
+def _cached() -> list[StoredModel]:
+    """List the models in the Hugging Face cache; where it cannot be used, say why."""
+    from gptoss_mlx.errors import DownloadError
+    from gptoss_mlx.sharing.cached_models import cached_models
+
+    try:
+        return cached_models()
+    except DownloadError as error:
+        say(f"The Hugging Face cache is left out: {error}")
+        return []
 
 
 def _row(model: StoredModel) -> tuple[str, str, str, str, str]:

@@ -7,28 +7,36 @@ from typing import Annotated, Literal
 
 import typer
 
+from gptoss_mlx.released_names import RECIPE_NAMES
+
 __all__ = [
     "CheckpointArg",
     "EffortOpt",
     "JsonOpt",
     "MaxTokensOpt",
+    "MemoryBudgetOpt",
     "ModelArg",
     "ModelOpt",
     "OptionalModelArg",
+    "RecipeOpt",
+    "ResidentOpt",
     "SeedOpt",
     "ShowReasoningOpt",
+    "StatsOpt",
     "SystemOpt",
     "TemperatureOpt",
     "TopPOpt",
     "WireOpt",
+    "check_residency",
     "complete_model",
     "one_model",
 ]
 
-# The library reports a missing folder itself, with a hint.
+# The library reports a missing folder, or one that may not be read, itself, with a hint.
 CheckpointArg = Annotated[
     Path,
     typer.Argument(
+        readable=False,
         metavar="SRC",
         help="Folder of a checkpoint (config.json and *.safetensors).",
         show_default=False,
@@ -113,6 +121,10 @@ ShowReasoningOpt = Annotated[
     bool, typer.Option("--show-reasoning", help="Also print the reasoning.")
 ]
 
+StatsOpt = Annotated[
+    bool, typer.Option("--stats", help="Also say what the answer took, on stderr.")
+]
+
 TemperatureOpt = Annotated[
     float | None,
     typer.Option(
@@ -143,6 +155,23 @@ SeedOpt = Annotated[
     ),
 ]
 
+
+def _complete_recipe(incomplete: str) -> list[str]:
+    return [name for name in RECIPE_NAMES if name.startswith(incomplete)]
+
+
+RecipeOpt = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        metavar="RECIPE",
+        help="exact: as released. q8, q6: attention, embedding and lm_head in 8 or 6 bits. "
+        "small: for 16 GB. Or a TOML file.  [default: by what fits this machine]",
+        autocompletion=_complete_recipe,
+        show_default=False,
+    ),
+]
+
 WireOpt = Annotated[
     bool,
     typer.Option(
@@ -150,6 +179,60 @@ WireOpt = Annotated[
         help="Whether to wire a large model's memory while it answers, so macOS keeps it.",
     ),
 ]
+
+
+def _share(text: str) -> float:
+    from gptoss_mlx.model.amounts import parse_share
+
+    try:
+        return parse_share(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def _bytes(text: str) -> int:
+    from gptoss_mlx.model.amounts import parse_bytes
+
+    try:
+        return parse_bytes(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+ResidentOpt = Annotated[
+    float | None,
+    typer.Option(
+        "--resident",
+        metavar="SHARE",
+        parser=_share,
+        help="Keep this share of the experts in memory, e.g. 60%; the others are read from "
+        "the disk when they are needed.  [default: all]",
+        show_default=False,
+    ),
+]
+
+MemoryBudgetOpt = Annotated[
+    int | None,
+    typer.Option(
+        "--memory-budget",
+        metavar="BYTES",
+        parser=_bytes,
+        help="Keep as many experts in memory as this allows, e.g. 8GB, instead of a share.",
+        show_default=False,
+    ),
+]
+
+
+def check_residency(resident: float | None, memory_budget: int | None) -> None:
+    """Check that not both are given.
+
+    Raises:
+        BadParameter: Both are.
+    """
+    if resident is not None and memory_budget is not None:
+        raise typer.BadParameter(
+            "name --resident or --memory-budget, not both", param_hint="--memory-budget"
+        )
 
 
 def one_model(argument: str | None, option: str | None) -> str | None:

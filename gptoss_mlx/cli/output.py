@@ -18,10 +18,12 @@ import typer
 from gptoss_mlx.controls import escaped, json_text, without_controls
 
 __all__ = [
+    "columns_of",
     "print_error",
     "print_json",
     "print_line",
     "print_rows",
+    "print_styled",
     "print_text",
     "say",
     "write_answer",
@@ -55,8 +57,18 @@ def print_error(message: str, hint: str) -> None:
 
 
 def print_line(line: object) -> None:
-    """Print a line, such as a path or an answer in one line."""
-    _print(_wrapped(escaped(str(line)), sys.stdout), sys.stdout)
+    """Print a line, such as a path or an answer in one line.
+
+    Where it is wrapped, its indentation stays.
+    """
+    text = escaped(str(line))
+    bare = text.lstrip(" ")
+    _print(_wrapped(bare, sys.stdout, label=text[: len(text) - len(bare)]), sys.stdout)
+
+
+def print_styled(line: str) -> None:
+    """Print a line whose styles are made here, and whose other text is escaped."""
+    _print(line, sys.stdout)
 
 
 def print_rows(rows: Iterable[tuple[str, str]]) -> None:
@@ -122,7 +134,7 @@ def _wrapped(text: str, stream: TextIO, label: str = "") -> str:
     # Imported here: most commands print nothing that is long.
     from rich.cells import cell_len
 
-    columns = _columns(stream)
+    columns = columns_of(stream)
     if cell_len(label + text) <= columns:
         return label + text
     indent = " " * cell_len(label)
@@ -165,7 +177,8 @@ def _is_path(text: str) -> bool:
     return os.path.lexists(text) or os.path.lexists(text.rstrip(".:,;"))
 
 
-def _columns(stream: TextIO) -> int:
+def columns_of(stream: TextIO) -> int:
+    """Return how wide a terminal is, or what a person has set with ``COLUMNS``."""
     told = os.environ.get("COLUMNS", "")
     if told.isdecimal() and int(told):
         return int(told)

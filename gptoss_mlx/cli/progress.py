@@ -14,7 +14,7 @@ from gptoss_mlx.controls import escaped
 if TYPE_CHECKING:
     from rich.status import Status
 
-__all__ = ["TokenProgress", "byte_progress", "size_text", "token_progress"]
+__all__ = ["TokenProgress", "byte_progress", "file_progress", "size_text", "token_progress"]
 
 # Seconds between lines if there is no terminal.
 LINE_S = 10.0
@@ -71,6 +71,63 @@ def byte_progress(task: str) -> Iterator[Callable[[int, int], None]]:
     finally:
         if row is not None:
             bar.stop()
+
+
+@contextmanager
+def file_progress(task: str) -> Iterator[Callable[[int, int, int, int], None]]:
+    """Yield a function that takes how far the reading of files is, and shows it.
+
+    Its arguments are the files read, all files, the bytes read and all bytes. Shows a bar
+    if stderr is a terminal, which is gone at the end, and plain lines otherwise.
+
+    Args:
+        task: The task, capitalised, e.g. ``Indexing``.
+    """
+    if not sys.stderr.isatty():
+        yield _plain_file_lines(task)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=20),
+        TextColumn("{task.fields[files]}", markup=False),
+        TimeRemainingColumn(compact=True),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        # Until the number of files is known, which takes a while in a large folder.
+        row = bar.add_task(escaped(task), total=None, files="")
+
+        def show(files: int, all_files: int, nbytes: int, all_bytes: int) -> None:
+            # A byte more for each file: empty ones take time as well.
+            bar.update(
+                row,
+                completed=nbytes + files,
+                total=all_bytes + all_files,
+                files=f"{files:,}/{all_files:,} files",
+            )
+
+        yield show
+
+
+def _plain_file_lines(task: str) -> Callable[[int, int, int, int], None]:
+    started = shown = time.monotonic()
+
+    def show(files: int, all_files: int, nbytes: int, all_bytes: int) -> None:
+        nonlocal shown
+        now = time.monotonic()
+        if files == all_files or now - shown < LINE_S:
+            return
+        shown = now
+        line = f"{task}: {files:,} of {all_files:,} files"
+        if nbytes:
+            left = (now - started) * (all_bytes - nbytes) / nbytes
+            line += f", {size_text(nbytes)} of {size_text(all_bytes)}"
+            line += f", {_time_text(left)} left"
+        say(line)
+
+    return show
 
 
 def _time_text(seconds: float) -> str:

@@ -7,6 +7,7 @@ import os
 import sys
 
 __all__ = [
+    "has_lost_its_reader",
     "is_stdout_error",
     "open_closed_streams",
     "print_in_any_encoding",
@@ -62,6 +63,15 @@ def watch_stdout() -> None:
 
 def is_stdout_error(error: OSError) -> bool:
     """Whether a write to stdout has raised this error."""
+    return _stdout_error() is error
+
+
+def has_lost_its_reader() -> bool:
+    """Whether a write to stdout has found the pipe closed."""
+    return isinstance(_stdout_error(), BrokenPipeError)
+
+
+def _stdout_error() -> OSError | None:
     buffer = getattr(sys.stdout, "buffer", None)
     raw = getattr(buffer, "raw", buffer)
-    return isinstance(raw, _WatchedFile) and raw.error is error
+    return raw.error if isinstance(raw, _WatchedFile) else None

@@ -20,7 +20,6 @@ ELSEWHERE = {
     "start": "gptoss-mlx chat {rest}",
     "generate": "gptoss-mlx ask {rest}",
     "prompt": "gptoss-mlx ask {rest}",
-    "pull": "gptoss-mlx download {rest}",
     "get": "gptoss-mlx download {rest}",
     "fetch": "gptoss-mlx download {rest}",
     "install": "gptoss-mlx download {rest}",
@@ -31,12 +30,27 @@ ELSEWHERE = {
     "rm": "gptoss-mlx models rm {rest}",
     "remove": "gptoss-mlx models rm {rest}",
     "delete": "gptoss-mlx models rm {rest}",
+    "index": "gptoss-mlx library add {rest}",
+    "search": "gptoss-mlx library search {rest}",
+    "find": "gptoss-mlx library search {rest}",
     "quantize": "gptoss-mlx convert {rest}",
     "check": "gptoss-mlx doctor",
     "info": "gptoss-mlx doctor",
     "bench": "gptoss-mlx doctor {rest}",
     "help": "gptoss-mlx {rest} --help",
     "version": "gptoss-mlx --version",
+}
+# The same within a group.
+ELSEWHERE_IN_GROUP = {
+    "rm": ("remove",),
+    "delete": ("remove", "rm"),
+    "remove": ("rm",),
+    "ls": ("list",),
+    "show": ("open", "list"),
+    "index": ("add",),
+    "find": ("search",),
+    "refresh": ("update",),
+    "sync": ("update",),
 }
 NOT_YET = {"serve": "gptoss-mlx does not serve an API yet; ask --json is for scripts."}
 
@@ -68,14 +82,16 @@ def usage_message(error: Exception, arguments: Sequence[str]) -> UsageMessage:
     if kind == "MissingParameter":
         name = _name(error)
         return UsageMessage(f"{command} needs {name}.", _example(context, command))
+    text = getattr(error, "message", str(error))
     if kind == "BadParameter":
+        if getattr(error, "param", None) is None and not getattr(error, "param_hint", None):
+            return UsageMessage(text, f"See {command} --help")  # it is of several
         return UsageMessage(_bad_value(error), f"See {command} --help")
     if kind == "NoSuchOption":
         option = getattr(error, "option_name", "")
         close = _close(option, context)
         hint = f"Did you mean {' or '.join(close)}?" if close else f"See {command} --help"
         return UsageMessage(f"{command} has no option {option}.", hint)
-    text = getattr(error, "message", str(error))
     if kind == "BadOptionUsage":
         option = getattr(error, "option_name", "")
         # A value is one too many only where it is a part of the option's own word.
@@ -126,7 +142,10 @@ def _close(option: str, context: Any) -> list[str]:
         return [name for name in known if name == option.swapcase()]
     known = [name for name in known if name[:2] == "--"]
     word = option[2:]
-    within = [n for n in known if len(word) > 2 and (n[2:] in word or word in n)]
+    # "in" is part of many words.
+    within = [
+        n for n in known if len(word) > 2 and (word in n or (len(n) > 4 and n[2:] in word))
+    ]
     return within or difflib.get_close_matches(option, known, n=2, cutoff=0.8)
 
 
@@ -139,7 +158,10 @@ def _no_command(context: Any, command: str, arguments: Sequence[str]) -> UsageMe
     if context.parent is None and (ours := _our_command(typed, arguments)):
         return UsageMessage(message, ours)
     known = context.command.list_commands(context)
-    if close := difflib.get_close_matches(typed, known, n=1):
+    close = difflib.get_close_matches(typed, known, n=1)
+    if context.parent is not None:
+        close += [name for name in ELSEWHERE_IN_GROUP.get(typed, ()) if name in known]
+    if close:
         return UsageMessage(message, f"Did you mean {command} {close[0]}?")
     if context.parent is not None and typed in ELSEWHERE:
         return UsageMessage(message, f"{command}, or see {command} --help")

@@ -14,6 +14,7 @@ from gptoss_mlx.conversation.opening import opening_messages
 from gptoss_mlx.conversation.read import Messages, read_messages
 from gptoss_mlx.conversation.turn import run_turn
 from gptoss_mlx.conversation.turn_events import TurnEvent
+from gptoss_mlx.errors import GptOssError
 from gptoss_mlx.files import short
 from gptoss_mlx.generation.request import Progress, TokenSource
 from gptoss_mlx.generation.sampling import Sampling
@@ -114,6 +115,29 @@ class Conversation:
         self._effort = effort
         self.messages[: len(opening)] = opening
 
+    def equip(self, tools: Sequence[ToolLike] | None, instructions: str | None) -> None:
+        """Change the tools and the instructions between two turns.
+
+        The old tools are not closed.
+
+        Args:
+            tools: As at the start.
+            instructions: As at the start.
+
+        Raises:
+            ValueError: As at the start.
+        """
+        _check_text("instructions", instructions)
+        self._end_turn()
+        before = len(self._opening(self._effort))
+        old = self._tools, self._instructions
+        self._tools, self._instructions = read_tools(tools), instructions
+        try:
+            self.messages[:before] = self._opening(self._effort)
+        except (GptOssError, ValueError):
+            self._tools, self._instructions = old
+            raise
+
     def clear(self) -> None:
         """Start a new conversation with the same instructions and tools."""
         self._end_turn()
@@ -135,18 +159,26 @@ class Conversation:
         """Close the tools."""
         self.close()
 
-    def ask(self, question: str | None = None, *, max_tokens: int | None = None) -> Answer:
+    def ask(
+        self,
+        question: str | None = None,
+        *,
+        max_tokens: int | None = None,
+        first_calls: Sequence[Message] = (),
+    ) -> Answer:
         """Ask, and wait for the whole answer.
 
         Args:
             question: Any text. None: answer the last message.
             max_tokens: The most tokens to generate, reasoning included.
+            first_calls: As in ``stream``.
 
         Raises:
             ContextError: There is no room for an answer. The question is not kept.
             DeviceError: As in ``stream``.
         """
-        return collect(self.stream(question, max_tokens=max_tokens))
+        turn = self.stream(question, max_tokens=max_tokens, first_calls=first_calls)
+        return collect(turn)
 
     def stream(
         self,
@@ -156,6 +188,7 @@ class Conversation:
         max_tokens: int | None = None,
         progress: Progress | None = None,
         watch: Callable[[], None] | None = None,
+        first_calls: Sequence[Message] = (),
     ) -> Generator[TurnEvent]:
         """Ask, and stream the answer, reasoning and calls included.
 
@@ -170,6 +203,8 @@ class Conversation:
             progress: Called with (tokens prefilled, tokens to prefill) of each prompt.
             watch: Called at every token, and at least ten times a second during the wait
                 for one. An error that it raises ends the turn.
+            first_calls: Calls of tools to run before the model writes, as if it had made
+                them.
 
         Raises:
             ContextError: There is no room for an answer. The question is not kept.
@@ -194,6 +229,7 @@ class Conversation:
                 self.source,
                 self._tokenizer,
                 tools=self._tools,
+                first_calls=first_calls,
                 sampling=self._next_sampling() if sampling is None else sampling,
                 max_tokens=self._max_tokens if max_tokens is None else max_tokens,
                 progress=progress,

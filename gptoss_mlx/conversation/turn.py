@@ -56,6 +56,7 @@ def run_turn(
     tokenizer: Tokenizer,
     *,
     tools: Sequence[Tool] = (),
+    first_calls: Sequence[Message] = (),
     sampling: Sampling = Sampling(),
     max_tokens: int | None = None,
     max_calls: int = MAX_CALLS,
@@ -76,6 +77,7 @@ def run_turn(
         source: The model.
         tokenizer: Its vocabulary.
         tools: Tools that the messages describe: see ``opening_messages``.
+        first_calls: Calls to run before the model writes, as if it had made them.
         sampling: How tokens are drawn. After each call the seed is one higher, so that the
             next prompt gets different draws.
         max_tokens: The most tokens to generate in the turn. None: no limit.
@@ -101,6 +103,7 @@ def run_turn(
         source,
         tokenizer,
         tools,
+        first_calls,
         sampling,
         max_tokens,
         max_calls,
@@ -117,6 +120,7 @@ class _Turn:
     source: TokenSource
     tokenizer: Tokenizer
     tools: Sequence[Tool]
+    first_calls: Sequence[Message]
     sampling: Sampling
     max_tokens: int | None
     max_calls: int
@@ -129,10 +133,10 @@ class _Turn:
 
     def run(self) -> Generator[TurnEvent]:
         first = len(self.messages)
-        prompt = render_conversation(self.messages, self.tokenizer)
-        self.usage.prompt_tokens = len(prompt)
         failed = False
         try:
+            prompt = yield from self._first_prompt()
+            begun = len(self.messages)
             while True:
                 reason, call = yield from self._write(prompt)
                 if call is None or reason is not None:
@@ -146,12 +150,26 @@ class _Turn:
                     break
         except GptOssError:
             # If nothing was written, the same question can be asked again.
-            failed = len(self.messages) == first
+            failed = not self.requests or len(self.messages) == begun
             raise
         finally:
             if self.requests and not failed:
                 self._close()
+            else:
+                del self.messages[first:]
         yield TurnEnd(reason or "stop", self.usage, tuple(self.messages[first:]))
+
+    def _first_prompt(self) -> Generator[TurnEvent, None, list[int]]:
+        """Run the first calls; return the prompt for what the model writes first."""
+        prompt = render_conversation(self.messages, self.tokenizer)
+        # Without room for an answer, no call is run.
+        if len(prompt) < self.source.context_tokens:
+            for message in self.first_calls:
+                self.messages.append(message)
+                call = Call(message, message.recipient, is_whole=True)
+                prompt = yield from self._answer(call)
+        self.usage.prompt_tokens = len(prompt)
+        return prompt
 
     def _write(
         self, prompt: list[int]

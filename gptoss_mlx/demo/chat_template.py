@@ -2,31 +2,9 @@
 
 from __future__ import annotations
 
+from gptoss_mlx.convert.chat_template import chat_template
+
 __all__ = ["CHAT_TEMPLATE"]
 
-# Jinja, as transformers renders it. Texts alone: the demo model calls no tools.
-CHAT_TEMPLATE = r"""
-{{- "<|start|>system<|message|>" -}}
-{{- "You are ChatGPT, a large language model trained by OpenAI.\n" -}}
-{{- "Knowledge cutoff: 2024-06\n" -}}
-{{- "Current date: " + strftime_now("%Y-%m-%d") + "\n\n" -}}
-{{- "Reasoning: " + (reasoning_effort or "medium") + "\n\n" -}}
-{{- "# Valid channels: analysis, commentary, final. " -}}
-{{- "Channel must be included for every message.<|end|>" -}}
-{%- for message in messages -%}
-    {%- if message.role in ["system", "developer"] -%}
-        {{- "<|start|>developer<|message|># Instructions\n\n" -}}
-        {{- message.content + "<|end|>" -}}
-    {%- elif message.role == "user" -%}
-        {{- "<|start|>user<|message|>" + message.content + "<|end|>" -}}
-    {%- elif message.role == "assistant" -%}
-        {{- "<|start|>assistant<|channel|>final<|message|>" -}}
-        {{- message.content + "<|end|>" -}}
-    {%- else -%}
-        {{- raise_exception("The demo model has no role " + message.role) -}}
-    {%- endif -%}
-{%- endfor -%}
-{%- if add_generation_prompt -%}
-    {{- "<|start|>assistant" -}}
-{%- endif -%}
-"""
+# Texts alone: the demo model calls no tools.
+CHAT_TEMPLATE = chat_template("The demo model")

@@ -23,6 +23,7 @@ from gptoss_mlx.errors import (
     storage_errors,
 )
 from gptoss_mlx.files import lock_file
+from gptoss_mlx.home import home_errors
 from gptoss_mlx.manifest import read_summary
 
 __all__ = ["DEMO", "open_demo"]
@@ -63,7 +64,7 @@ def open_demo(say: Callable[[str], None], parent: Path | None = None) -> Checkpo
                 _clean_up(folder.parent)
             return checkpoint
     say("Unpacking the demo model, which takes a few seconds once.")
-    with store.home_errors(), storage_errors(folder):
+    with home_errors(), storage_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _alone_in(folder.parent, wait=True):
             _remove_leftovers(folder.parent)

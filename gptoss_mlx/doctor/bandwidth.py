@@ -1,11 +1,7 @@
-"""The memory bandwidth of a chip, which limits the speed of decoding.
-
-Source: Apple's technical specifications of the Macs with each chip.
-"""
+"""The bytes that decoding a token reads, which the memory bandwidth bounds."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import cast
 
 import mlx.core as mx
@@ -14,38 +10,7 @@ from mlx.utils import tree_flatten
 from gptoss_mlx.config import ModelConfig
 from gptoss_mlx.model.transformer import Model
 
-__all__ = ["BANDWIDTHS", "bandwidth_of", "bytes_per_token"]
-
-BANDWIDTHS: Mapping[str, float] = {
-    "M1": 68e9,
-    "M1 Pro": 200e9,
-    "M1 Max": 400e9,
-    "M1 Ultra": 800e9,
-    "M2": 100e9,
-    "M2 Pro": 200e9,
-    "M2 Max": 400e9,
-    "M2 Ultra": 800e9,
-    "M3": 100e9,
-    "M3 Pro": 150e9,
-    "M3 Max": 400e9,
-    "M3 Ultra": 819e9,
-    "M4": 120e9,
-    "M4 Pro": 273e9,
-    "M4 Max": 546e9,
-    "M5": 153e9,
-    "M5 Pro": 307e9,
-    "M5 Max": 614e9,
-}
-"""Bytes per second by chip. A chip sold with fewer cores has the full chip's value."""
-
-
-def bandwidth_of(device: str) -> float | None:
-    """Return a chip's bytes per second; None for an unknown chip.
-
-    Args:
-        device: MLX's name, e.g. ``Apple M4 Pro``.
-    """
-    return BANDWIDTHS.get(device.removeprefix("Apple ").strip())
+__all__ = ["bytes_per_token"]
 
 
 def bytes_per_token(

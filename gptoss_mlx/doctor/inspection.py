@@ -16,6 +16,7 @@ from gptoss_mlx import __version__, store
 from gptoss_mlx.device import Machine, this_machine
 from gptoss_mlx.doctor.mac import Mac, advice, read_mac
 from gptoss_mlx.errors import StorageError, storage_errors
+from gptoss_mlx.home import home
 
 __all__ = ["PACKAGES", "Buffers", "Inspection", "inspect_machine", "wheel_tag"]
 
@@ -108,9 +109,9 @@ def inspect_machine() -> Inspection:
 def _look_at_store() -> tuple[str, int, dict[str, str], str | None]:
     """Return where it is, the free bytes there, its models, and what is wrong with it."""
     try:
-        home = store.home()
+        folder = home()
         models = {model.name: _state(model) for model in store.models()}
-        return str(home), _free_bytes(home), models, None
+        return str(folder), _free_bytes(folder), models, None
     except StorageError as error:
         return os.environ.get("GPTOSS_MLX_HOME") or "~", 0, {}, str(error)
 

@@ -12,7 +12,8 @@ import numpy as np
 from gptoss_mlx.checkpoint.folder import Checkpoint
 from gptoss_mlx.config import ModelConfig
 from gptoss_mlx.device import this_machine
-from gptoss_mlx.doctor.bandwidth import bandwidth_of, bytes_per_token
+from gptoss_mlx.doctor.bandwidth import bytes_per_token
+from gptoss_mlx.fit.bandwidth import bandwidth_of
 from gptoss_mlx.generation.engine import generate
 from gptoss_mlx.generation.request import Request
 from gptoss_mlx.generation.sampling import Sampling
@@ -122,10 +123,11 @@ def measure_speed(
     stage("loading the model")
     mx.clear_cache()
     mx.reset_peak_memory()
+    before = mx.get_active_memory()  # of other models in this process
     begun = time.perf_counter()
     run = _Run(load_model(checkpoint), checkpoint.config, begun + plan.limit_s)
     load_s = time.perf_counter() - begun
-    active_bytes = mx.get_active_memory()
+    active_bytes = mx.get_active_memory() - before
     stage("warming up")
     run.time(32, 4, run.chunk_tokens)
     shortest = min(plan.contexts[0], run.most_tokens)
@@ -150,7 +152,7 @@ def measure_speed(
         prefill=tuple(prefill),
         decode=tuple(decode),
         active_bytes=active_bytes,
-        peak_bytes=mx.get_peak_memory(),
+        peak_bytes=mx.get_peak_memory() - before,
         cache_bytes=mx.get_cache_memory(),
         predicted_bytes=footprint_of(
             checkpoint.config,

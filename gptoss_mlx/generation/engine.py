@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import Self, cast
 
@@ -21,6 +22,7 @@ from gptoss_mlx.generation.request import GeneratedToken, Generation, Progress, 
 from gptoss_mlx.generation.stops import FinishReason, StopDetector
 from gptoss_mlx.generation.wired import wired
 from gptoss_mlx.model import memory
+from gptoss_mlx.model.residency import CARRIED_TOKENS
 
 __all__ = ["generate"]
 
@@ -31,13 +33,14 @@ def generate(
     *,
     cache: PromptCache | None = None,
     context_tokens: int | None = None,
-    chunk_tokens: int | None = None,
+    chunk_tokens: int | Callable[[int], int] | None = None,
     wired_bytes: int = 0,
+    between: Callable[[], None] = lambda: None,
 ) -> Generation:
     """Continue a prompt in this thread, one token at a time.
 
     The next token is already being computed while the caller handles one, unless the
-    request has a grammar.
+    request has a grammar, or the model reads experts from files.
 
     Args:
         model: The model that computes logits.
@@ -46,9 +49,10 @@ def generate(
             prompt and answer. If another request uses it before this one has ended, this
             one prefills its own text again when it continues. None: a new cache.
         context_tokens: The most tokens of prompt and answer together. None: no limit.
-        chunk_tokens: How many tokens of the prompt to compute at once. None: the machine's
-            setting.
+        chunk_tokens: How many tokens of the prompt to compute at once, or a function that
+            tells by how many are cached. None: the machine's setting.
         wired_bytes: How much memory to wire meanwhile.
+        between: Called after each token, and after each chunk of the prompt.
 
     Returns:
         The tokens. Nothing is computed before the first one is requested.
@@ -63,7 +67,7 @@ def generate(
         ("chunk_tokens", chunk_tokens),
         ("context_tokens", context_tokens),
     ):
-        if number is not None and number < 1:
+        if isinstance(number, int) and number < 1:
             raise ValueError(f"[generate] {name} must be 1 or more: {number}.")
     room_tokens = None
     if context_tokens is not None:
@@ -75,7 +79,9 @@ def generate(
             )
     if cache is None:
         cache = PromptCache(model, max_snapshots=0)
-    return _Generation(model, request, cache, room_tokens, chunk_tokens, wired_bytes)
+    return _Generation(
+        model, request, cache, room_tokens, chunk_tokens, wired_bytes, between
+    )
 
 
 class _Generation:
@@ -87,13 +93,15 @@ class _Generation:
         request: Request,
         cache: PromptCache,
         room_tokens: int | None,
-        chunk_tokens: int | None,
+        chunk_tokens: int | Callable[[int], int] | None,
         wired_bytes: int,
+        between: Callable[[], None],
     ) -> None:
         self.cached_tokens = 0
         self._cache = cache
         self._chunk_tokens = chunk_tokens
         self._wired_bytes = wired_bytes
+        self._between = between
         self._request = request
         self._draw = _Draw(model, request)
         self._stops = StopDetector(request.stops, room_tokens)
@@ -123,20 +131,30 @@ class _Generation:
             with self._cleared_on_error():
                 token, following = self._step(drawn, number)
             text.append(token.token)
+            self._between()
             yield token
-            if following is None:
+            if token.finish_reason is not None:
                 return
             if cache.begun != begun:
                 # Another request has used the cache in the meantime.
-                self._prefill(text)
+                hidden = self._prefill(text)
                 begun = cache.begun
+            elif following is None:
+                with self._cleared_on_error():
+                    hidden = cache.decode(drawn.token)
+                    cache.record(token.token)
+            if following is None:
+                with self._cleared_on_error():
+                    following = self._draw(hidden)
             drawn = following
 
     def _step(self, drawn: _Drawn, number: int) -> tuple[GeneratedToken, _Drawn | None]:
-        """Wait for a token; return it, and the next one unless it is the last."""
+        """Wait for a token; return it, and the next one if that is already queued."""
         cache, grammar = self._cache, self._request.grammar
         following = None
-        if grammar is None and number != self._stops.limit:
+        # A layerwise model would compute all of the next token before this one is shown.
+        waits = cache.is_layerwise
+        if grammar is None and not waits and number != self._stops.limit:
             # Queue the next token before waiting for this one's id.
             following = self._draw(cache.decode(drawn.token))
         token = drawn.id
@@ -144,18 +162,19 @@ class _Generation:
         reason = self._stops.push(token, number)
         if grammar is not None and reason is None:
             grammar.accept(token)
-            following = self._draw(cache.decode(drawn.token))
+            if not waits:
+                following = self._draw(cache.decode(drawn.token))
         if following is not None:
             cache.record(token)
         return drawn.read(reason), None if reason is not None else following
 
     @contextmanager
     def _cleared_on_error(self) -> Iterator[None]:
-        """Empty the cache after a step that failed."""
+        """Empty the cache after a step that failed, or that a signal has ended."""
         try:
             with device_errors():
                 yield
-        except Exception as error:
+        except BaseException as error:
             self._cache.clear()
             if isinstance(error, DeviceError):
                 # Later steps in the queue may fail too, and must not fail the next request.
@@ -168,20 +187,42 @@ class _Generation:
         """Compute the tokens that are not cached; return the last one's hidden state."""
         with self._cleared_on_error():
             rest = self._cache.begin(text)
-        machine = this_machine()
         hidden = None
         done = 0
         while hidden is None:
-            chunk = self._chunk_tokens or memory.chunk_tokens(
-                machine, len(self._cache.tokens)
-            )
-            piece = rest[done : done + chunk]
+            if self._cache.is_layerwise:
+                chunks = self._chunks(rest[done : done + CARRIED_TOKENS])
+                report = _from(done, len(rest), progress)
+                with self._cleared_on_error():
+                    hidden = self._cache.prefill_layerwise(list(chunks), report)
+                done += CARRIED_TOKENS
+                self._between()
+                continue
+            piece = next(self._chunks(rest[done:]))
             with self._cleared_on_error():
                 hidden = self._cache.prefill(piece)
             done += len(piece)
+            self._between()
             if progress is not None:
                 progress(done, len(rest))
         return hidden
+
+    def _chunks(self, rest: list[int]) -> Iterator[list[int]]:
+        """Cut the next tokens of the prompt into chunks."""
+        machine, done = this_machine(), 0
+        offset = len(self._cache.tokens)
+        while done < len(rest):
+            chunk = self._chunk_tokens or partial(memory.chunk_tokens, machine)
+            most = chunk(offset + done) if callable(chunk) else chunk
+            yield rest[done : done + most]
+            done += most
+
+
+def _from(before: int, total: int, progress: Progress | None) -> Progress | None:
+    """Return a callback that reports a part's progress as the whole's."""
+    if progress is None:
+        return None
+    return lambda done, _: progress(before + done, total)
 
 
 @dataclass(frozen=True, slots=True)

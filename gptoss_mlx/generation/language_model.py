@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import mlx.core as mx
 
 from gptoss_mlx.model.cache import Cache
 
-__all__ = ["HiddenStates", "LanguageModel"]
+__all__ = ["HiddenStates", "LanguageModel", "Layerwise"]
 
 
 class HiddenStates(Protocol):
@@ -19,6 +19,22 @@ class HiddenStates(Protocol):
         self, inputs: mx.array, cache: Any, /, *, last_only: bool = False
     ) -> mx.array:
         """Return ``(B, L, hidden_size)``, or ``(B, 1, hidden_size)`` with last_only."""
+
+
+@runtime_checkable
+class Layerwise(Protocol):
+    """``HiddenStates`` that take many chunks of a prompt at once, a layer at a time.
+
+    They read weights from files, and wait for them: a step cannot be queued.
+    """
+
+    def prefill(
+        self,
+        chunks: Sequence[mx.array],
+        cache: Any,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> mx.array:
+        """Return the last token's hidden state ``(1, 1, hidden_size)``."""
 
 
 class LanguageModel(Protocol):

@@ -8,13 +8,13 @@ window that was taken there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import mlx.core as mx
 
 from gptoss_mlx.errors import CacheError
-from gptoss_mlx.generation.language_model import LanguageModel
+from gptoss_mlx.generation.language_model import LanguageModel, Layerwise
 from gptoss_mlx.generation.snapshot import Snapshot
 from gptoss_mlx.model.cache_window import MAX_WINDOWS, SPARE_TOKENS
 from gptoss_mlx.model.full_cache import FullCache
@@ -89,6 +89,13 @@ class PromptCache:
         self._prompt: list[int] = []
         self._planned: list[tuple[int, int]] = []
 
+    def drop_snapshots(self) -> None:
+        """Free the snapshots, also in the middle of an answer.
+
+        The next prompt may have to be computed from its start.
+        """
+        self.snapshots = []
+
     def begin(self, prompt: Sequence[int]) -> list[int]:
         """Trim the cache to the prefix that it has in common with ``prompt``.
 
@@ -124,6 +131,46 @@ class PromptCache:
         Raises:
             CacheError: They are not the next tokens of the prompt.
         """
+        return self._prefill(
+            tokens, lambda: self._compute(mx.array([list(tokens)]), last_only=True)
+        )
+
+    def prefill_layerwise(
+        self,
+        chunks: Sequence[Sequence[int]],
+        progress: Callable[[int, int], None] | None = None,
+    ) -> mx.array | None:
+        """Process several chunks, all of them in a layer before the next layer.
+
+        Args:
+            chunks: The next tokens of the prompt.
+            progress: Called with (tokens done, all tokens of the chunks). After an error
+                that it raises the cache must be cleared, as after any other.
+
+        Returns:
+            As ``prefill``.
+
+        Raises:
+            CacheError: They are not the next tokens of the prompt.
+        """
+        model = self.model.model
+        if not isinstance(model, Layerwise):
+            raise TypeError("[PromptCache] the model must take a prompt layer by layer.")
+        tokens = [token for chunk in chunks for token in chunk]
+        arrays = [mx.array([list(chunk)]) for chunk in chunks]
+        return self._prefill(
+            tokens,
+            lambda: self._growing(lambda: model.prefill(arrays, self.layers, progress)),
+        )
+
+    @property
+    def is_layerwise(self) -> bool:
+        """Whether the model takes a prompt layer by layer."""
+        return isinstance(self.model.model, Layerwise)
+
+    def _prefill(
+        self, tokens: Sequence[int], compute: Callable[[], mx.array]
+    ) -> mx.array | None:
         start, end = len(self.tokens), len(self.tokens) + len(tokens)
         if not tokens or list(tokens) != self._prompt[start:end]:
             raise CacheError(
@@ -134,7 +181,7 @@ class PromptCache:
         sliding = self._sliding
         for layer in sliding:
             layer.watch(last for _, last in here)
-        hidden: mx.array | None = self._compute(mx.array([list(tokens)]), last_only=True)
+        hidden: mx.array | None = compute()
         taken = [
             Snapshot(first, last, tuple(layer.watched[last] for layer in sliding))
             for first, last in here
@@ -167,8 +214,14 @@ class PromptCache:
 
     def _compute(self, tokens: mx.array, *, last_only: bool = False) -> mx.array:
         """Compute the hidden states of tokens ``(1, L)``, unevaluated."""
+        return self._growing(
+            lambda: self.model.model(tokens, self.layers, last_only=last_only)
+        )
+
+    def _growing(self, compute: Callable[[], mx.array]) -> mx.array:
+        """Compute hidden states; give buffers back that have become too short."""
         before = self._room
-        hidden = self.model.model(tokens, self.layers, last_only=last_only)
+        hidden = compute()
         if self._room != before:
             mx.clear_cache()  # the old, shorter buffers are not used again
         return hidden

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -134,18 +135,30 @@ def load_cache(
 def model_fingerprint(model: Model) -> str:
     """Tell models apart by their configuration and a sample of every parameter.
 
-    It is the same whatever type the model computes in.
+    It is the same whatever type the model computes in, and with its experts in memory or
+    streamed. Those are sampled in the files.
 
     Returns:
         A sha256 in hexadecimal.
+
+    Raises:
+        CorruptFileError: A streamed model's file has changed, like the next one.
+        StorageError: It cannot be read.
     """
     digest = hashlib.sha256(repr(model.config).encode())
     parameters = dict(tree_flatten(model.parameters()))  # type: ignore[no-untyped-call]
-    for name, array in sorted(parameters.items()):
-        numbers = array.flatten()
-        few = numbers[:: max(numbers.size // SAMPLE, 1)][:SAMPLE].astype(mx.float32)
-        digest.update(f"{name} {array.shape}".encode())
-        digest.update(np.asarray(few).tobytes())
+    shapes = {name: array.shape for name, array in parameters.items()}
+    if (streaming := model.streaming) is not None:
+        shapes |= streaming.shapes
+    for name, shape in sorted(shapes.items()):
+        size = math.prod(shape)
+        places = range(0, size, max(size // SAMPLE, 1))[:SAMPLE]
+        if streaming is None or name in parameters:
+            few = parameters[name].flatten()[:: places.step][:SAMPLE]
+        else:
+            few = streaming.numbers(name, places)
+        digest.update(f"{name} {tuple(shape)}".encode())
+        digest.update(np.asarray(few.astype(mx.float32)).tobytes())
     return digest.hexdigest()
 
 

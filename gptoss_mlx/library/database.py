@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from gptoss_mlx.errors import NoSpaceError, StorageError, storage_errors
 from gptoss_mlx.library.words import VERSION
 
-__all__ = ["connect", "sqlite_errors"]
+__all__ = ["connect", "sqlite_errors", "storable"]
 
 # Seconds that a writer waits for another: one large document takes minutes.
 _BUSY_SECONDS = 300
-_LAYOUT = 1
+_PAUSE_SECONDS = 0.02
+_LAYOUT = 2
 _APPLICATION = 0x67707473  # "gpts": an SQLite file of another program is left alone
 
-_DAMAGED = "Delete it, and add the documents again."
+# The index of a library is in a folder of the library's name.
+_DAMAGED = "Remove the library, and add its documents again: gptoss-mlx library remove {}"
+_READ_ONLY = "Change the permissions, or name another folder: export GPTOSS_MLX_HOME=FOLDER"
 _HINTS = {
     sqlite3.SQLITE_BUSY: "Wait until the other program is done, and run it again.",
+    sqlite3.SQLITE_CANTOPEN: _READ_ONLY,
     sqlite3.SQLITE_CORRUPT: _DAMAGED,
     sqlite3.SQLITE_NOTADB: _DAMAGED,
+    sqlite3.SQLITE_READONLY: _READ_ONLY,
 }
 
 # SQLite 3.40 cannot delete from an FTS5 table without content by rowid, so that what is
@@ -29,7 +35,7 @@ _HINTS = {
 _TABLES = """
 CREATE TABLE documents (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, title TEXT NOT NULL,
-    language TEXT NOT NULL
+    language TEXT NOT NULL, layout BLOB NOT NULL
 );
 CREATE INDEX documents_language ON documents (language);
 CREATE TABLE passages (
@@ -38,6 +44,12 @@ CREATE TABLE passages (
     page INTEGER, text BLOB NOT NULL
 );
 CREATE INDEX passages_document ON passages (document);
+CREATE TABLE files (
+    root TEXT NOT NULL, path BLOB NOT NULL, state TEXT NOT NULL, nbytes INTEGER NOT NULL,
+    name TEXT, reason TEXT, PRIMARY KEY (root, path)
+) WITHOUT ROWID;
+CREATE INDEX files_name ON files (name);
+CREATE TABLE roots (label TEXT PRIMARY KEY, device TEXT NOT NULL, updated REAL NOT NULL);
 CREATE VIRTUAL TABLE terms USING fts5 (
     title, headings, words, parts, content = '',
     tokenize = "unicode61 remove_diacritics 0 categories 'L* N* M* Co'"
@@ -51,6 +63,9 @@ CREATE VIRTUAL TABLE trigrams USING fts5 (
 CREATE TRIGGER vocabulary_added AFTER INSERT ON vocabulary BEGIN
     INSERT INTO trigrams (rowid, term) VALUES (new.id, new.term);
 END;
+CREATE TRIGGER vocabulary_removed AFTER DELETE ON vocabulary BEGIN
+    INSERT INTO trigrams (trigrams, rowid, term) VALUES ('delete', old.id, old.term);
+END;
 """
 
 
@@ -61,28 +76,80 @@ _TABLE_NAMES = (
     "vocabulary",
     "passages",
     "documents",
+    "files",
+    "roots",
 )
 
 
 def connect(path: Path) -> sqlite3.Connection:
     """Open the database of an index, or make one without documents.
 
+    One that cannot be written, as on a read-only disk, can be read.
+
     Raises:
         StorageError: The file cannot be opened, or is of another program.
     """
     with storage_errors(path), sqlite_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        database = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
+        try:
+            return _opened(path, path, _prepare)
+        except sqlite3.OperationalError as error:
+            may_be_read = _code(error) in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
+            if not (may_be_read and path.exists()):
+                raise
+        # Without a -wal file, which SQLite would have to make beside it, nobody writes it.
+        has_wal = path.with_name(f"{path.name}-wal").exists()
+        mode = "?mode=ro" if has_wal else "?immutable=1"
+        return _opened(f"{path.absolute().as_uri()}{mode}", path, _check)
+
+
+def _opened(
+    place: Path | str, path: Path, prepare: Callable[[sqlite3.Connection, Path], None]
+) -> sqlite3.Connection:
+    database = sqlite3.connect(
+        place,
+        timeout=_BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+        uri=isinstance(place, str),
+    )
+    try:
+        prepare(database, path)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _prepare(database: sqlite3.Connection, path: Path) -> None:
+    _use_wal(database)
+    database.execute("PRAGMA synchronous = NORMAL")
+    database.execute("PRAGMA cache_size = -16000")
+    if _version(database) != _wanted():
+        _make(database, path)
+
+
+def _use_wal(database: sqlite3.Connection) -> None:
+    """Set the journal mode, or wait while another program sets it.
+
+    SQLite does not wait by itself here, whatever the connection's timeout is.
+    """
+    until = time.monotonic() + _BUSY_SECONDS
+    while True:
         try:
             database.execute("PRAGMA journal_mode = WAL")
-            database.execute("PRAGMA synchronous = NORMAL")
-            database.execute("PRAGMA cache_size = -16000")
-            if _version(database) != _wanted():
-                _make(database, path)
-        except BaseException:
-            database.close()
-            raise
-    return database
+            return
+        except sqlite3.OperationalError as error:
+            if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+        time.sleep(_PAUSE_SECONDS)
+
+
+def _check(database: sqlite3.Connection, path: Path) -> None:
+    if _version(database) != _wanted():
+        raise StorageError(
+            f"{path}: is of another version, and cannot be written.", hint=_READ_ONLY
+        )
 
 
 def _wanted() -> tuple[int, int]:
@@ -130,9 +197,20 @@ def sqlite_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+        code = _code(error)
         message = f"{path}: {error}."
         if code == sqlite3.SQLITE_FULL:
             raise NoSpaceError(message) from error
-        hint = _HINTS.get(code, "Name another path.")
+        hint = _HINTS.get(code, "Name another path.").format(path.parent.name)
         raise StorageError(message, hint=hint) from error
+
+
+def _code(error: sqlite3.Error) -> int:
+    # The primary code, without what extends it.
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    return code & 0xFF
+
+
+def storable(text: str) -> str:
+    """Return a text that SQLite can hold: bytes of a name that are no UTF-8 as escapes."""
+    return text.encode(errors="backslashreplace").decode()

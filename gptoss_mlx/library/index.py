@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
 
-from gptoss_mlx.library.database import connect, sqlite_errors
+from gptoss_mlx.library.database import connect, sqlite_errors, storable
+from gptoss_mlx.library.layout import pack_layout, stored_layout, stored_text
+from gptoss_mlx.library.lines import packed, unpacked
 from gptoss_mlx.library.passages import passages
 from gptoss_mlx.library.query import Group, parse_query
 from gptoss_mlx.library.ranking import Ranking
+from gptoss_mlx.library.stored_files import StoredFiles
 from gptoss_mlx.library.text import Text
 from gptoss_mlx.library.vocabulary import StoredVocabulary
 from gptoss_mlx.library.words import Analyzer, analyzer, language_of
@@ -36,8 +38,8 @@ class Hit:
         title: Of the document.
         first_line: Index of the passage's first line in the document, from 0.
         last_line: Index of its last line.
-        headings: What it stands under, highest level first.
-        page: Of its first line, from 1; None without pages.
+        headings: What its best line stands under, highest level first.
+        page: Of its best line, from 1; None without pages.
         score: Higher is better; comparable within one search only.
         best_line: Index in the document of the line that most of the query is in.
         text: The passage's lines.
@@ -58,7 +60,11 @@ class Index:
     """Documents in an SQLite file, found by their words.
 
     Processes may read and write one file at a time; a writer waits for another. A process
-    that is killed leaves what it has committed.
+    that is killed leaves what it has committed. One thread at a time uses an object.
+
+    Attributes:
+        path: Of the SQLite file.
+        files: Which files the documents were read from.
     """
 
     def __init__(self, path: str | PathLike[str]) -> None:
@@ -73,6 +79,7 @@ class Index:
         self._database = connect(self.path)
         self._vocabulary = StoredVocabulary(self._database)
         self._depth = 0
+        self.files = StoredFiles(self._database)
 
     def __enter__(self) -> Index:
         return self
@@ -118,19 +125,57 @@ class Index:
         rows = self._database.execute("SELECT name FROM documents ORDER BY name")
         return [name for (name,) in rows]
 
-    def add(self, name: str, text: Text) -> None:
-        """Add a document, in place of one of the same name."""
+    def document_count(self) -> int:
+        """Return how many documents there are."""
+        (count,) = self._database.execute("SELECT count(*) FROM documents").fetchone()
+        return int(count)
+
+    def passage_count(self) -> int:
+        """Return how many passages there are."""
+        return self._vocabulary.passage_count
+
+    def has(self, name: str) -> bool:
+        """Return whether there is a document of this name."""
+        found = self._database.execute(
+            "SELECT 1 FROM documents WHERE name = ?", (storable(name),)
+        )
+        return found.fetchone() is not None
+
+    def text(self, name: str) -> Text:
+        """Return a document's text as it was added.
+
+        Lines of white space alone may be empty, and halves of a pair are "?".
+
+        Raises:
+            DocumentNotFoundError: There is none of this name.
+            StorageError: The file is damaged.
+        """
+        with self._snapshot():
+            return stored_text(self._database, name)
+
+    def add(
+        self, name: str, text: Text, progress: Callable[[float], None] = lambda _: None
+    ) -> None:
+        """Add a document, in place of one of the same name.
+
+        Args:
+            name: Its name.
+            text: Its text.
+            progress: Called for each passage with the share that was added before it.
+        """
+        name, shown_title = storable(name), storable(text.title)
         language = language_of("\n".join(_sample(text.lines)))
         terms_of = analyzer(language).terms
-        title = terms_of(text.title)
+        title = terms_of(shown_title)
         with self.transaction():
             self.remove(name)
             document = self._database.execute(
-                "INSERT INTO documents (name, title, language) VALUES (?, ?, ?)",
-                (name, text.title, language),
+                "INSERT INTO documents (name, title, language, layout) VALUES (?, ?, ?, ?)",
+                (name, shown_title, language, pack_layout(text)),
             ).lastrowid
             for passage in passages(text):
-                headings = "\n".join(passage.headings)
+                progress(passage.first_line / len(text.lines))
+                headings = storable("\n".join(passage.headings))
                 row = self._database.execute(
                     "INSERT INTO passages (document, first_line, last_line, headings, page,"
                     " text) VALUES (?, ?, ?, ?, ?, ?)",
@@ -140,7 +185,7 @@ class Index:
                         passage.last_line,
                         headings,
                         passage.page,
-                        zlib.compress(passage.text.encode(errors="replace"), 1),
+                        packed(passage.text),
                     ),
                 ).lastrowid
                 under = terms_of(headings)
@@ -154,6 +199,7 @@ class Index:
 
     def remove(self, name: str) -> bool:
         """Remove a document; return whether it was there."""
+        name = storable(name)
         with self.transaction():
             found = self._database.execute(
                 "SELECT id, title, language FROM documents WHERE name = ?", (name,)
@@ -168,7 +214,7 @@ class Index:
             )
             # FTS5 without content deletes by the terms, which are made from the text again.
             for row, headings, text in rows:
-                terms = terms_of(zlib.decompress(text).decode())
+                terms = terms_of(unpacked(text))
                 under = " ".join(terms_of(headings))
                 self._database.execute(
                     "INSERT INTO terms (terms, rowid, title, headings, words, parts)"
@@ -178,6 +224,24 @@ class Index:
             self._database.execute("DELETE FROM passages WHERE document = ?", (document,))
             self._database.execute("DELETE FROM documents WHERE id = ?", (document,))
         return True
+
+    def drop_unused_terms(self) -> None:
+        """Remove from the vocabulary what is in no document any more."""
+        with self.transaction():
+            self._vocabulary.drop_unused()
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[None]:
+        # Another process may replace a document between two reads of it.
+        with sqlite_errors(self.path):
+            if self._depth:
+                yield
+                return
+            self._database.execute("BEGIN")
+            try:
+                yield
+            finally:
+                self._database.rollback()
 
     def search(self, query: str, limit: int = 10) -> list[Hit]:
         """Return the passages that best answer ``query``, the best first.
@@ -199,9 +263,22 @@ class Index:
         for candidate in self._candidates(groups):
             scored.append((candidate.score(ranking), candidate))
         scored.sort(key=lambda pair: (-pair[0], pair[1].name, pair[1].first_line))
-        return [
+        best = [
             candidate.hit(score, ranking) for score, candidate in scored[:limit] if score
         ]
+        layouts: dict[str, Text] = {}
+        return [self._placed(hit, layouts) for hit in best]
+
+    def _placed(self, hit: Hit, layouts: dict[str, Text]) -> Hit:
+        # A passage may go over several headings and pages.
+        if hit.name not in layouts:
+            layouts[hit.name] = stored_layout(self._database, hit.name)
+        layout = layouts[hit.name]
+        return replace(
+            hit,
+            headings=layout.headings_of(hit.best_line),
+            page=layout.page_of(hit.best_line),
+        )
 
     def _candidates(self, groups: list[Group]) -> list[_Candidate]:
         terms: list[str] = []
@@ -223,10 +300,10 @@ class Index:
         return [_Candidate(*row) for row in found]
 
 
-def _sample(lines: tuple[str, ...]) -> tuple[str, ...]:
+def _sample(lines: Sequence[str]) -> tuple[str, ...]:
     # Of the middle too: a document may begin with a notice in another language.
     middle = len(lines) // 2
-    chosen = lines[:_SAMPLE_LINES] + lines[middle : middle + _SAMPLE_LINES]
+    chosen = (*lines[:_SAMPLE_LINES], *lines[middle : middle + _SAMPLE_LINES])
     return tuple(line[:400] for line in chosen)
 
 
@@ -244,7 +321,7 @@ class _Candidate:
     @property
     def text(self) -> str:
         """Its lines."""
-        return zlib.decompress(self.compressed).decode()
+        return unpacked(self.compressed)
 
     def score(self, ranking: Ranking) -> float:
         """Return its score."""

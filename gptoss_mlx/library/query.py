@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from gptoss_mlx.library.stop_words import STOP_WORDS
-from gptoss_mlx.library.words import TOKEN, analyzer, is_cjk, plain
+from gptoss_mlx.library.words import TOKEN, analyzer, has_hiragana, is_cjk, plain
 
 __all__ = ["Group", "Vocabulary", "parse_query"]
 
@@ -17,6 +17,9 @@ SUBWORD = 0.6
 COMPOUND = 0.5
 MISSPELT = 0.6
 PAIR = 0.6
+# Of an ideograph and hiragana: where a word ends more often than a word.
+MIXED_PAIR = 0.3
+IDEOGRAPH = 0.4
 
 _MIN_COMPOUND = 4
 _ALL_STOP_WORDS = frozenset().union(*STOP_WORDS.values())
@@ -64,18 +67,23 @@ def parse_query(text: str, languages: Iterable[str], vocabulary: Vocabulary) -> 
     by_language = [each.split(text) for each in analyzers]
     groups: list[Group] = []
     stop_groups: list[Group] = []
+    ideographs: list[Group] = []
     for token, *forms in zip(TOKEN.findall(text), *by_language, strict=True):
         words = [form.words.split() for form in forms]
         parts = {part for form in forms for part in form.parts.split()}
         if is_cjk(token):
-            groups += [Group({pair: 1.0}, PAIR) for pair in words[0]]
+            for pair in words[0]:
+                groups.append(
+                    Group({pair: 1.0}, MIXED_PAIR if has_hiragana(pair) else PAIR)
+                )
+            ideographs += [Group({one: 1.0}, IDEOGRAPH) for one in forms[0].parts.split()]
             continue
         is_stop_word = token.casefold() in _ALL_STOP_WORDS
         for variants in zip(*words, strict=True):
             group = Group(dict.fromkeys(variants, 1.0), 1.0)
             (stop_groups if is_stop_word else groups).append(group)
         groups += [Group({part: 1.0}, SUBWORD) for part in sorted(parts)]
-    groups = [group for group in groups or stop_groups if any(group.terms)]
+    groups = [group for group in groups or stop_groups if any(group.terms)] + ideographs
     _weigh(groups, vocabulary)
     return groups
 

@@ -15,10 +15,10 @@ B = 0.4
 MEAN_WORDS = 300
 TITLE = 3.0
 HEADING = 0.4
-WINDOW = 40
+WINDOW = 80
 WINDOW_WEIGHT = 0.5
 ADJACENT = 3
-ADJACENT_WEIGHT = 0.4
+ADJACENT_WEIGHT = 0.2
 PART = 0.7
 # Of one passage; only a line that is longer than a passage exceeds it.
 _MAX_CHARACTERS = 20_000

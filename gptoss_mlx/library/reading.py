@@ -26,7 +26,10 @@ from gptoss_mlx.library.readers.source import Source, one_line
 from gptoss_mlx.library.readers.table import read_csv
 from gptoss_mlx.library.text import Text
 
-__all__ = ["read_document"]
+__all__ = ["PLACEHOLDER", "is_placeholder", "read_document"]
+
+PLACEHOLDER = "an iCloud placeholder"
+"""The reason that a file is skipped whose content is only in iCloud."""
 
 Reader = Callable[[Source], Text]
 
@@ -139,6 +142,8 @@ def _choose(source: Source) -> Reader:
         if b"word/" in head:
             return read_docx
         raise source.unreadable("a binary file")
+    if not head and suffix in (".docx", ".epub", ".pdf"):
+        raise source.unreadable("is empty")
     if suffix in _READERS:
         return _READERS[suffix]
     begin = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:14].lower()
@@ -159,18 +164,30 @@ def _compound_reason(source: Source) -> str:
     return f"{name} is not supported yet"
 
 
+def is_placeholder(name: str, status: os.stat_result | None) -> bool:
+    """Return whether a file is only in iCloud.
+
+    Args:
+        name: Its name.
+        status: Its status; None if it does not exist under this name.
+    """
+    return bool(getattr(status, "st_flags", 0) & _SF_DATALESS) or (
+        name.startswith(".") and name.endswith(".icloud")
+    )
+
+
 def _check_placeholder(path: Path) -> None:
+    status = None
     with storage_errors(path):
         try:
-            flags = getattr(path.stat(), "st_flags", 0)
+            status = path.stat()
         except ValueError:  # no file can have this name: open_file says so
-            flags = 0
+            pass
         except FileNotFoundError:
-            if not (path.name.startswith(".") and path.suffix == ".icloud"):
+            if not is_placeholder(path.name, None):
                 raise
-            flags = 0
-    if flags & _SF_DATALESS or (path.name.startswith(".") and path.suffix == ".icloud"):
-        raise UnreadableDocumentError(path, "an iCloud placeholder")
+    if is_placeholder(path.name, status):
+        raise UnreadableDocumentError(path, PLACEHOLDER)
 
 
 def _size(nbytes: int) -> str:

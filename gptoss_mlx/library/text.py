@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Heading", "Text"]
+__all__ = ["Heading", "Link", "Text"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,26 @@ class Heading:
 
 
 @dataclass(frozen=True, slots=True)
+class Link:
+    """A link in a line of a document.
+
+    Attributes:
+        line: Index of its line, from 0.
+        start: The column at which it begins, from 0, with its markup if the line has any.
+        end: The column after its last character.
+        target: As the document has it: a relative path, a URL or ``#fragment``.
+        text: The words that stand for the link, if those columns hold markup too; empty if
+            they are the columns' own characters.
+    """
+
+    line: int
+    start: int
+    end: int
+    target: str
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Text:
     """A document's text.
 
@@ -33,12 +54,14 @@ class Text:
             paragraph, table row or line of a page otherwise.
         headings: In order of their lines.
         pages: Index of the first line of each page; empty if it has no pages.
+        links: In order of their places.
     """
 
     title: str
-    lines: tuple[str, ...]
+    lines: Sequence[str]
     headings: tuple[Heading, ...] = ()
     pages: tuple[int, ...] = ()
+    links: tuple[Link, ...] = ()
 
     def page_of(self, line: int) -> int | None:
         """Return the number of a line's page, from 1, or None if there are no pages."""

@@ -45,6 +45,13 @@ class StoredVocabulary:
         """Take back what was added since the last commit."""
         self._added.clear()
 
+    def drop_unused(self) -> None:
+        """Remove the terms that no passage has, in the caller's transaction."""
+        self._database.execute(
+            "DELETE FROM vocabulary WHERE term NOT IN (SELECT term FROM term_counts)"
+        )
+        self.forget()
+
     def counts(self, terms: Iterable[str]) -> dict[str, int]:
         """Return in how many passages each term is, without those in none."""
         wanted = list(terms)

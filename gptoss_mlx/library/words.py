@@ -2,7 +2,7 @@
 
 Words are case-folded and stemmed in the document's language. An identifier or a word with
 hyphens is indexed whole and in parts; Chinese and Japanese, which have no spaces, as pairs
-of characters.
+of characters, and each ideograph as a part.
 """
 
 from __future__ import annotations
@@ -22,17 +22,19 @@ __all__ = [
     "Analyzer",
     "Terms",
     "analyzer",
+    "has_hiragana",
     "is_cjk",
     "language_of",
     "plain",
 ]
 
 # Whoever changes what terms a text has changes this: an index of other terms is made anew.
-VERSION = 1
+VERSION = 2
 
 # Hiragana, katakana and their prolonged sound mark, ideographs, hangul.
 _CJK = "\u3005-\u3007\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
 _HIRAGANA = re.compile("[\u3041-\u309f\u30fc]+")
+_IDEOGRAPH = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
 # A word with its hyphens, or a run of characters without spaces.
 TOKEN = re.compile(f"[{_CJK}]+|[^\\W{_CJK}]+(?:-[^\\W{_CJK}]+)*")
 
@@ -73,7 +75,8 @@ class Terms(NamedTuple):
 
     Attributes:
         words: One per word, in order, with spaces between.
-        parts: What is also found: parts of identifiers, words with hyphens as one.
+        parts: What is also found: parts of identifiers, words with hyphens as one, single
+            ideographs.
     """
 
     words: str
@@ -93,6 +96,11 @@ def plain(text: str) -> str:
 def is_cjk(text: str) -> bool:
     """Return whether a term is of characters written without spaces."""
     return re.match(f"[{_CJK}]", text) is not None
+
+
+def has_hiragana(text: str) -> bool:
+    """Return whether a character of a term is hiragana: an ending or a particle."""
+    return re.search("[\u3041-\u309f]", text) is not None
 
 
 class Analyzer:
@@ -137,7 +145,8 @@ class Analyzer:
 
     def _terms_of(self, token: str) -> Terms:
         if is_cjk(token):
-            return Terms(" ".join(_pairs(token)), "")
+            ideographs = _IDEOGRAPH.findall(token) if len(token) > 1 else []
+            return Terms(" ".join(_pairs(token)), " ".join(ideographs))
         pieces = token.split("-")
         words = []
         parts = [self.stem("".join(pieces))] if len(pieces) > 1 else []

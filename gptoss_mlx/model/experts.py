@@ -106,24 +106,44 @@ class Experts(nn.Module):
         Returns:
             Shape ``(N, hidden_size)``.
         """
+        return self._mix(x, indices, weights, indices)
+
+    def _mix(
+        self, x: mx.array, indices: mx.array, weights: mx.array, places: mx.array
+    ) -> mx.array:
+        """Compute the module's output.
+
+        Args:
+            places: The row of each expert's weight in ``_tensor``; its bias is in the row
+                of its own number. Shape ``(N, K)``.
+        """
         N, K = indices.shape
         bias = self.gate_up_proj_bias
         if N * K < SORT_FROM_ROWS:
             tokens, own = _row_numbers(N, K)
-            gate_up = self._product(x[:, None], "gate_up_proj", indices, rows=tokens)
+            gate_up = self._product(x[:, None], "gate_up_proj", places, rows=tokens)
             inner = self._activate(gate_up, bias[indices])  # (N, K, 1, I)
-            out = self._product(inner, "down_proj", indices, rows=own)
+            out = self._product(inner, "down_proj", places, rows=own)
         else:
-            flat = indices.flatten()  # (N K,)
+            flat = places.flatten()  # (N K,)
             order = mx.argsort(flat)
-            experts = flat[order]
+            flat = flat[order]
+            experts = flat if places is indices else indices.flatten()[order]
             rows = x[order // K][:, None]  # (N K, 1, hidden_size)
-            gate_up = self._product(rows, "gate_up_proj", experts)
+            gate_up = self._product(rows, "gate_up_proj", flat)
             inner = self._activate(gate_up, bias[experts])  # (N K, 1, I)
-            out = self._product(inner, "down_proj", experts)[mx.argsort(order)]
+            out = self._product(inner, "down_proj", flat)[mx.argsort(order)]
         out = out.reshape(N, K, -1)  # (N, K, hidden_size)
-        weighed = _weigh(out, self.down_proj_bias[indices], weights[..., None])
-        return weighed.sum(axis=1)
+        return self._weighed(out, indices, weights[..., None]).sum(axis=1)
+
+    def _weighed(self, out: mx.array, experts: mx.array, weights: mx.array) -> mx.array:
+        """Add the experts' last bias, and multiply by their weights."""
+        return _weigh(out, self.down_proj_bias[experts], weights)
+
+    def _tensor(self, name: str) -> mx.array:
+        """Return the blocks or the scales of a projection, one expert a row."""
+        array: mx.array = self[name]
+        return array
 
     def _activate(self, gate_up: mx.array, bias: mx.array) -> mx.array:
         """Halve ``(…, 1, 2 I)`` to ``(…, 1, I)``."""
@@ -135,24 +155,25 @@ class Experts(nn.Module):
         self,
         x: mx.array,
         projection: str,
-        experts: mx.array,
+        places: mx.array,
         rows: mx.array | None = None,
     ) -> mx.array:
         """Multiply by each expert's weight, without its bias.
 
         Args:
             x: Shape ``(…, 1, in)``.
-            experts: Expert of each product, sorted unless ``rows`` gives the row of each.
+            places: The row of each product's expert in the weight, sorted unless ``rows``
+                gives the row of ``x`` of each.
 
         Returns:
-            Shape ``(*experts.shape, 1, out)``.
+            Shape ``(*places.shape, 1, out)``.
         """
         return mx.gather_qmm(
             x,
-            self[f"{projection}_blocks"],
-            self[f"{projection}_scales"],
+            self._tensor(f"{projection}_blocks"),
+            self._tensor(f"{projection}_scales"),
             lhs_indices=rows,
-            rhs_indices=experts,
+            rhs_indices=places,
             transpose=True,
             group_size=MXFP4_GROUP_SIZE,
             bits=MXFP4_BITS,
@@ -173,16 +194,26 @@ class MixtureOfExperts(nn.Module):
     def __call__(self, x: mx.array) -> mx.array:
         """Mix the outputs of each token's best experts.
 
-        The best have the highest raw logits; softmax runs over these only.
-
         Args:
             x: Normed hidden states. Shape ``(B, L, hidden_size)``.
         """
         B, L, hidden = x.shape
-        K = self.num_experts_per_tok
         x = x.reshape(B * L, hidden)
+        return self.experts(x, *self.route(x)).reshape(B, L, hidden)
+
+    def route(self, x: mx.array) -> tuple[mx.array, mx.array]:
+        """Choose each token's best experts, and weigh them.
+
+        The best have the highest raw logits; softmax runs over these only.
+
+        Args:
+            x: Normed hidden states. Shape ``(N, hidden_size)``.
+
+        Returns:
+            The experts' numbers and weights, both of shape ``(N, K)``.
+        """
+        K = self.num_experts_per_tok
         logits = self.router(x)  # (N, E)
         indices = mx.argpartition(logits, kth=-K, axis=-1)[:, -K:]
         chosen = mx.take_along_axis(logits, indices, axis=-1)
-        weights = mx.softmax(chosen, axis=-1, precise=True)  # (N, K)
-        return self.experts(x, indices, weights).reshape(B, L, hidden)
+        return indices, mx.softmax(chosen, axis=-1, precise=True)

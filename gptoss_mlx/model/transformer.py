@@ -9,6 +9,7 @@ Source: Transformer in https://github.com/openai/gpt-oss/blob/main/gpt_oss/torch
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -18,6 +19,9 @@ from gptoss_mlx.model.attention import Attention, Mask, attention_mask
 from gptoss_mlx.model.cache import Cache, layer_cache
 from gptoss_mlx.model.experts import Experts, MixtureOfExperts
 from gptoss_mlx.model.rope import Rotation, rotation_at, yarn_inv_freq
+
+if TYPE_CHECKING:
+    from gptoss_mlx.model.streaming import Streaming
 
 __all__ = ["MakeExperts", "Model", "Transformer"]
 
@@ -53,9 +57,21 @@ class TransformerBlock(nn.Module):
         Returns:
             Shape ``(B, L, hidden_size)``, or ``(B, 1, hidden_size)`` with ``last_only``.
         """
-        residual = x[:, -1:] if last_only else x
-        x = self.self_attn(self.input_layernorm(x), residual, mask, rotation, cache)
+        x = self.attend(x, mask, rotation, cache, last_only=last_only)
         return x + self.mlp(self.post_attention_layernorm(x))
+
+    def attend(
+        self,
+        x: mx.array,
+        mask: Mask,
+        rotation: Rotation,
+        cache: Cache | None,
+        *,
+        last_only: bool = False,
+    ) -> mx.array:
+        """Compute the block's first half, as ``__call__`` does."""
+        residual = x[:, -1:] if last_only else x
+        return self.self_attn(self.input_layernorm(x), residual, mask, rotation, cache)
 
 
 class Transformer(nn.Module):
@@ -64,7 +80,7 @@ class Transformer(nn.Module):
     def __init__(self, config: ModelConfig, experts: MakeExperts) -> None:
         super().__init__()
         self.vocab_size = config.vocab_size
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.embed_tokens: nn.Module = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = [
             TransformerBlock(config, layer, experts(config, layer))
             for layer in range(config.num_hidden_layers)
@@ -92,13 +108,10 @@ class Transformer(nn.Module):
         Returns:
             Shape ``(B, L, hidden_size)``, or ``(B, 1, hidden_size)`` with ``last_only``.
         """
-        # MLX reads past the end of a table without an error, so ids are checked first.
-        known = (inputs >= 0) & (inputs < self.vocab_size)  # (B, L)
-        x = self.embed_tokens(mx.where(known, inputs, 0))
-        x = mx.where(known[..., None], x, mx.array(mx.nan, x.dtype))
+        x = self.embed(inputs)
         masks: dict[tuple[int, int | None], Mask] = {}
         L = inputs.shape[1]
-        rotation = rotation_at(self._inv_freq, cache[0].offset if cache else 0, L)
+        rotation = self.rotation(cache[0].offset if cache else 0, L)
         for i, layer in enumerate(self.layers):
             held = cache[i] if cache is not None else None
             window = layer.self_attn.window
@@ -111,15 +124,30 @@ class Transformer(nn.Module):
         normed: mx.array = self.norm(x)
         return normed
 
+    def embed(self, inputs: mx.array) -> mx.array:
+        """Look up tokens ``(B, L)``; an unknown id makes its hidden state NaN."""
+        # MLX reads past the end of a table without an error, so ids are checked first.
+        known = (inputs >= 0) & (inputs < self.vocab_size)  # (B, L)
+        x = self.embed_tokens(mx.where(known, inputs, 0))
+        return mx.where(known[..., None], x, mx.array(mx.nan, x.dtype))
+
+    def rotation(self, offset: int, length: int) -> Rotation:
+        """Return the rotation of consecutive positions."""
+        return rotation_at(self._inv_freq, offset, length)
+
 
 class Model(nn.Module):
     """A gpt-oss model: tokens in, logits out.
 
     Attributes:
         config: The model's size and shape.
+        streaming: The experts that are read from the files when they are needed. None: all
+            are in memory.
         model: Everything below the head; ``model(tokens, cache)`` returns hidden states.
         lm_head: Hidden states to logits. To sample, apply it to the last position only.
     """
+
+    transformer: type[Transformer] = Transformer
 
     def __init__(self, config: ModelConfig, *, experts: MakeExperts = _all_experts) -> None:
         """Make a model whose weights are still to be loaded.
@@ -130,7 +158,8 @@ class Model(nn.Module):
         super().__init__()
         self.config = config
         self.model_type = "gpt_oss"
-        self.model = Transformer(config, experts)
+        self.streaming: Streaming | None = None
+        self.model = self.transformer(config, experts)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
 
     def __call__(self, inputs: mx.array, cache: Sequence[Cache] | None = None) -> mx.array:

@@ -6,7 +6,7 @@ The release pins every file, so no answer of the Hub or of a mirror is trusted.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -26,11 +26,17 @@ from gptoss_mlx.sharing.transfer import Progress, Wanted, transfer
 __all__ = [
     "PATIENCE_S",
     "Step",
+    "Telling",
+    "fetch_files",
     "fetch_release",
     "find_downloaded",
     "find_release",
     "in_silence",
+    "size_text",
 ]
+
+Telling = Callable[[str], None]
+"""Called with a sentence."""
 
 Step = Callable[[str], AbstractContextManager[Progress]]
 """Called with a task's name, e.g. ``Checking``; yields a function for its progress."""
@@ -55,7 +61,8 @@ def find_release(name: str) -> Release:
     if size is None:
         raise UnsupportedModelError(
             f"A model to download must be 20b or 120b but is {name!r}.",
-            hint="Download the smaller one: gptoss-mlx download 20b",
+            hint="Download the smaller one: gptoss-mlx download 20b; or name a model on "
+            "the Hub, USER/REPO.",
         )
     return RELEASES[size]
 
@@ -102,29 +109,61 @@ def fetch_release(
     """
     cache = CachedRelease(release, hub_cache_root())
     hub = Hub(release.repository, release.revision, endpoint=endpoint, command=command)
-    unchecked = set(release.files)
     with cache.held(say):
         for name in release.files:
             cache.take_leftovers(name)
-        wrong: list[str] = []
-        for _ in range(2):
-            if wrong:
-                say(f"{', '.join(wrong)}: not as released. Downloading again from byte 0.")
-            missing = [name for name in sorted(unchecked) if cache.find(name) is None]
-            files = [
-                Wanted(name, release.files[name].nbytes, cache.partial(name))
-                for name in missing
-            ]
-            _check_room(cache.folder, files)
-            if files:
-                _tell(release, files, say)
-                with step("Downloading") as progress:
-                    transfer(hub, files, progress=progress, say=say, patience_s=patience_s)
-            with step("Checking") as progress:
-                wrong = _check(cache, release, unchecked, progress)
-            if not wrong:
-                return cache.snapshot
-            unchecked = set(wrong)
+        fetch_files(
+            hub,
+            cache,
+            release,
+            release.files.keys(),
+            tell=lambda files: _tell(release, files, say),
+            say=say,
+            step=step,
+            patience_s=patience_s,
+        )
+    return cache.snapshot
+
+
+def fetch_files(
+    hub: Hub,
+    cache: CachedRelease,
+    release: Release,
+    names: Collection[str],
+    *,
+    tell: Callable[[list[Wanted]], None] = lambda files: None,
+    say: Telling,
+    step: Step,
+    patience_s: float,
+) -> None:
+    """Download those of these files that a locked cache does not have, and check all.
+
+    Args:
+        tell: Called with the files before they are downloaded.
+
+    Raises:
+        GptOssError: As ``fetch_release``.
+    """
+    unchecked = set(names)
+    wrong: list[str] = []
+    for _ in range(2):
+        if wrong:
+            say(f"{', '.join(wrong)}: not as released. Downloading again from byte 0.")
+        missing = [name for name in sorted(unchecked) if cache.find(name) is None]
+        files = [
+            Wanted(name, release.files[name].nbytes, cache.partial(name))
+            for name in missing
+        ]
+        _check_room(cache.folder, files)
+        if files:
+            tell(files)
+            with step("Downloading") as progress:
+                transfer(hub, files, progress=progress, say=say, patience_s=patience_s)
+        with step("Checking") as progress:
+            wrong = _check(cache, release, unchecked, progress)
+        if not wrong:
+            return
+        unchecked = set(wrong)
     raise DownloadError(
         f"{', '.join(wrong)} must be as {release.repository} was released, but the "
         "Hub twice sent files with another sha256.",
@@ -135,11 +174,12 @@ def fetch_release(
 def _tell(release: Release, files: list[Wanted], say: Callable[[str], None]) -> None:
     missing = sum(file.nbytes for file in files) - sum(file.have for file in files)
     here = release.nbytes - missing
-    already = f", of which {_size_text(here)} are here" if here else ""
-    say(f"Downloading {release.repository}, {_size_text(release.nbytes)}{already}.")
+    already = f", of which {size_text(here)} are here" if here else ""
+    say(f"Downloading {release.repository}, {size_text(release.nbytes)}{already}.")
 
 
-def _size_text(nbytes: int) -> str:
+def size_text(nbytes: int) -> str:
+    """Return a number of bytes as text, in MB or GB."""
     return f"{nbytes / 1e9:.1f} GB" if nbytes >= 1e8 else f"{nbytes / 1e6:.1f} MB"
 
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 from gptoss_mlx import __version__
 from gptoss_mlx.errors import DownloadError, GptOssError
+from gptoss_mlx.files import MAX_JSON_BYTES
+from gptoss_mlx.sharing.hub_answers import Dropped, check_busy, wrong_range
 from gptoss_mlx.sharing.hub_settings import (
     check_token_file,
     reason_text,
@@ -28,29 +30,9 @@ from gptoss_mlx.sharing.hub_settings import (
 if TYPE_CHECKING:
     import httpx2
 
-__all__ = ["Dropped", "Hub", "hub_cache_root"]
+__all__ = ["Hub", "hub_cache_root"]
 
 MAX_REDIRECTS = 10
-MAX_PAUSE_S = 60.0
-
-_TRANSIENT = (408, 429, 500, 502, 503, 504)
-_CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)")
-
-
-class Dropped(Exception):  # noqa: N818 - caught by the transfer, never shown
-    """A connection ended too early, or the Hub is too busy.
-
-    Attributes:
-        pause_s: Seconds until the next try, as requested by the Hub; None if not given.
-        contact: Whether there was a connection.
-    """
-
-    def __init__(
-        self, reason: str, *, pause_s: float | None = None, contact: bool = True
-    ) -> None:
-        super().__init__(reason)
-        self.pause_s = pause_s
-        self.contact = contact
 
 
 def hub_cache_root() -> str:
@@ -78,7 +60,7 @@ def hub_cache_root() -> str:
 
 
 class Hub:
-    """A release's repository on the Hub.
+    """A repository on the Hub, at one revision.
 
     The first request opens the session, so nothing blocks before it.
     """
@@ -93,7 +75,7 @@ class Hub:
 
     @contextmanager
     def request(
-        self, name: str, nbytes: int, start: int
+        self, name: str, nbytes: int, start: int, stop: int | None = None
     ) -> Iterator[tuple[int, Iterator[bytes]]]:
         """Request a file from byte ``start`` on.
 
@@ -101,6 +83,7 @@ class Hub:
             name: Name of the file.
             nbytes: Its required length.
             start: The first byte, below ``nbytes``.
+            stop: Where to stop. None: at its end. A Hub without ranges sends more.
 
         Yields:
             How many bytes to skip, because the Hub sends them again, and the bytes in
@@ -110,31 +93,60 @@ class Hub:
             Dropped: Another try may help.
             DownloadError: Another try does not help.
         """
-        try:
-            with self._response(name, start) as response:
+        wanted = {}
+        if start or stop is not None:
+            last = "" if stop is None else stop - 1
+            wanted["range"] = f"bytes={start}-{last}"
+        with self._errors():
+            # huggingface_hub reads HF_ENDPOINT at this import, and may refuse it.
+            from huggingface_hub.file_download import hf_hub_url
+
+            url = hf_hub_url(
+                self._repository, name, revision=self._revision, endpoint=self._endpoint
+            )
+            with self._response(url, wanted) as response:
                 skip = self._check(response, name, nbytes, start)
                 yield skip, response.iter_raw()
+
+    def description(self) -> bytes:
+        """Request what the Hub's API says of the repository, in JSON: its files.
+
+        Raises:
+            Dropped: Another try may help.
+            DownloadError: Another try does not help.
+        """
+        from huggingface_hub import constants
+
+        place = f"{self._endpoint or constants.ENDPOINT}/api/models/{self._repository}"
+        url = f"{place}/revision/{self._revision}?blobs=true"
+        content = b""
+        with self._errors(), self._response(url, {}) as response:
+            self._check_found(response)
+            for piece in response.iter_raw():
+                content += piece
+                if len(content) > MAX_JSON_BYTES:
+                    break  # which is no JSON then
+        return content
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
         except (Dropped, GptOssError):
             raise
         except Exception as error:
             self._translate(error)
 
     @contextmanager
-    def _response(self, name: str, start: int) -> Iterator[httpx2.Response]:
+    def _response(self, url: str, wanted: Mapping[str, str]) -> Iterator[httpx2.Response]:
         from huggingface_hub import constants
-        from huggingface_hub.file_download import hf_hub_url
         from huggingface_hub.utils import get_session
 
         try:
             session = get_session()
         except Exception as error:
             raise refused("A connection cannot be set up", error) from error
-        url = hf_hub_url(
-            self._repository, name, revision=self._revision, endpoint=self._endpoint
-        )
-        headers = {**self._headers(), "accept-encoding": "identity"}
-        if start:
-            headers["range"] = f"bytes={start}-"
+        headers = {**self._headers(), "accept-encoding": "identity", **wanted}
         request = session.build_request(
             "GET", url, headers=headers, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT
         )
@@ -189,14 +201,7 @@ class Hub:
             DownloadError: The answer does not fit the request.
         """
         status = response.status_code
-        if status in _TRANSIENT:
-            pause = response.headers.get("retry-after", "")
-            raise Dropped(
-                f"the Hub answers with status {status}",
-                pause_s=min(float(pause), MAX_PAUSE_S)
-                if re.fullmatch(r"\d{1,9}", pause)
-                else None,
-            )
+        check_busy(response)
         if status not in (200, 206):
             self._raise_for_status(response, name)
         if "html" in response.headers.get("content-type", "").lower():
@@ -205,21 +210,28 @@ class Hub:
         if encoding != "identity":
             self._wrong(response, name, f"sends it encoded ({short_text(encoding)})")
         if status == 206:
-            sent = response.headers.get("content-range", "")
-            numbers = _CONTENT_RANGE.fullmatch(sent)
-            if (
-                numbers is None
-                or int(numbers[1]) != start
-                or not start <= int(numbers[2]) < nbytes
-                or numbers[3] not in (str(nbytes), "*")
-            ):
-                found = short_text(sent) or "no range"
+            if (found := wrong_range(response, start, nbytes)) is not None:
                 self._wrong(response, name, f"sends {found} for {start}- of {nbytes}")
             return 0
         length = response.headers.get("content-length")
         if length is not None and length != str(nbytes):
             self._wrong(response, name, f"sends {short_text(length)} bytes for {nbytes:,}")
         return start
+
+    def _check_found(self, response: httpx2.Response) -> None:
+        """Check that the Hub knows the repository."""
+        check_busy(response)
+        if response.status_code == 200:
+            return
+        said = short_text(response.headers.get("x-error-message", "")).rstrip(".")
+        raise DownloadError(
+            f"{self._repository} must be a model on the Hub, but "
+            f"{short_text(response.url.host)} answers with status {response.status_code}"
+            f"{f': {said}' if said else ''}.",
+            # The Hub says of a private one and of none the same.
+            hint="Check the name. If it is private, or its terms must be accepted, do that "
+            "and log in: hf auth login",
+        )
 
     def _wrong(
         self, response: httpx2.Response, name: str, what: str, why: str = ""

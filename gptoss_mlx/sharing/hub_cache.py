@@ -13,6 +13,7 @@ import errno
 import hashlib
 import os
 import shlex
+import shutil
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -27,6 +28,7 @@ __all__ = ["CachedRelease"]
 MAX_GIT_BYTES = 10 << 20
 CHUNK_BYTES = 1 << 20
 LOCK_WAIT_S = 1.0
+LOOK_S = 0.1
 
 
 class CachedRelease:
@@ -54,6 +56,14 @@ class CachedRelease:
             DownloadError: The cache's path is not a usable folder.
             StorageError: The system refuses.
         """
+        self._make_folders()
+        with ExitStack() as locks:
+            for name, pin in sorted(self._release.files.items()):
+                _lock(self._locks / f"{pin.sha256}.lock", name, locks, say)
+            self._make_folders()  # whoever had the locks may have removed them
+            yield
+
+    def _make_folders(self) -> None:
         for folder in (self._blobs, self.snapshot, self._locks):
             with storage_errors(folder):
                 try:
@@ -62,10 +72,6 @@ class CachedRelease:
                     if error.errno in (errno.ENOSPC, errno.EDQUOT):
                         raise
                     raise self._no_folder(error) from error
-        with ExitStack() as locks:
-            for name, pin in sorted(self._release.files.items()):
-                _lock(self._locks / f"{pin.sha256}.lock", name, locks, say)
-            yield
 
     def _no_folder(self, error: OSError) -> DownloadError:
         named = [name for name in ("HF_HUB_CACHE", "HF_HOME") if os.environ.get(name)]
@@ -75,6 +81,23 @@ class CachedRelease:
             f"not: {error.strerror}.",
             hint=f"Set {(named or ['HF_HOME'])[0]} to a folder of your own.",
         )
+
+    def remove_if_free(self) -> None:
+        """Remove the release's folder, unless another process has locked it.
+
+        Raises:
+            StorageError: The system refuses.
+        """
+        from huggingface_hub.utils import WeakFileLock
+
+        with storage_errors(self.folder), ExitStack() as locks:
+            try:
+                for _, pin in sorted(self._release.files.items()):
+                    path = self._locks / f"{pin.sha256}.lock"
+                    locks.enter_context(WeakFileLock(path, timeout=LOOK_S))
+            except TimeoutError:
+                return
+            shutil.rmtree(self.folder)
 
     def find(self, name: str) -> Path | None:
         """Return a file with the right size, or None."""
@@ -109,6 +132,20 @@ class CachedRelease:
     def partial(self, name: str) -> Path:
         """Return the path of a partial file, which is written from its beginning."""
         return self._blobs / f"{self._release.files[name].sha256}.gptoss-mlx.incomplete"
+
+    def give_back(self, name: str) -> None:
+        """Make a file a partial one again, so that it is checked before it is used.
+
+        Raises:
+            StorageError: The system refuses.
+        """
+        link, blob = self.snapshot / name, self._blobs / self._release.files[name].sha256
+        with storage_errors(link):
+            if not link.is_symlink() and link.exists():
+                link.replace(blob)
+            link.unlink(missing_ok=True)
+            if blob.exists():
+                blob.replace(self.partial(name))
 
     def take_leftovers(self, name: str) -> None:
         """Continue the longest partial file of another program; remove the others.
@@ -179,6 +216,19 @@ class CachedRelease:
                 blob.replace(link)
             else:
                 fresh.replace(link)
+
+    def set_newest(self) -> None:
+        """Let every program take this revision for the newest one of its branch, main.
+
+        Raises:
+            StorageError: The system refuses.
+        """
+        path = self.folder / "refs" / "main"
+        with storage_errors(path):
+            path.parent.mkdir(exist_ok=True)
+            fresh = path.with_name(f".{path.name}.gptoss-mlx")
+            fresh.write_text(self._release.revision)
+            fresh.replace(path)
 
     def throw_away(self, path: Path) -> None:
         """Remove a wrong file, and its link's target in this cache.

@@ -12,6 +12,7 @@ from gptoss_mlx.controls import escaped
 from gptoss_mlx.errors import DownloadError
 
 __all__ = [
+    "UNKNOWN_HOST",
     "check_token_file",
     "reason_text",
     "refused",
@@ -26,6 +27,8 @@ MAX_TOKEN_BYTES = 4096
 _PROXIES = ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY")
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 # What h11 says of an answer that is not HTTP.
+UNKNOWN_HOST = "the host name cannot be resolved"
+
 _MALFORMED = re.compile(r"^(illegal|malformed) |bytearray")
 
 
@@ -111,7 +114,7 @@ def reason_text(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[0] if lines else type(error).__name__
     if isinstance(_root(error), socket.gaierror):
-        return "the host name cannot be resolved"
+        return UNKNOWN_HOST
     if _MALFORMED.search(text):
         return "the server's answer is malformed"
     text = re.sub(r"^\[Errno -?\d+\] ", "", text)

@@ -21,7 +21,7 @@ class Pin(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """One of the two released checkpoints, in Hugging Face layout.
+    """A checkpoint on the Hub, whose files are known before any is requested.
 
     Attributes:
         repository: The repository on the Hub.

@@ -17,9 +17,10 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from gptoss_mlx.errors import DownloadError, WrongFileError, storage_errors
-from gptoss_mlx.sharing.hub import Dropped, Hub
+from gptoss_mlx.sharing.hub import Hub
+from gptoss_mlx.sharing.hub_answers import Dropped
 
-__all__ = ["Progress", "Wanted", "transfer"]
+__all__ = ["Progress", "Wanted", "open_partial", "transfer", "write_whole"]
 
 Progress = Callable[[int, int], None]
 """Called with (bytes done, bytes in total)."""
@@ -177,7 +178,7 @@ class _Crew:
                     return False
 
     def _attempt(self, file: Wanted) -> bool:
-        descriptor = _open_partial(file.partial)
+        descriptor = open_partial(file.partial)
         try:
             have = os.fstat(descriptor).st_size
             if have == file.nbytes:
@@ -198,7 +199,7 @@ class _Crew:
                             hint=self._hub.place_hint(),
                         )
                     with storage_errors(file.partial):
-                        _write(descriptor, new)
+                        write_whole(descriptor, new)
                     self.have[file.name] = have
             if have < file.nbytes:
                 raise Dropped(f"the connection ended {file.nbytes - have:,} bytes early")
@@ -207,7 +208,7 @@ class _Crew:
             os.close(descriptor)
 
 
-def _open_partial(path: Path) -> int:
+def open_partial(path: Path) -> int:
     """Open a partial file to append to it, without following a link or waiting for a pipe.
 
     Raises:
@@ -227,6 +228,11 @@ def _open_partial(path: Path) -> int:
     return descriptor
 
 
-def _write(descriptor: int, piece: bytes) -> None:
+def write_whole(descriptor: int, piece: bytes | memoryview) -> None:
+    """Write all of a piece.
+
+    Raises:
+        OSError: The system refuses.
+    """
     while piece:
         piece = piece[os.write(descriptor, piece) :]

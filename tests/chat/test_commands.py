@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scripted import Scripted, turn
 
+from gptoss_mlx.chat.attach import Attached
 from gptoss_mlx.chat.commands import COMMANDS, Command, Next, read_line, run_command
 from gptoss_mlx.conversation.conversation import Conversation
 from gptoss_mlx.harmony.json_form import conversation_from_json
@@ -30,7 +31,7 @@ def run(line: str, conversation: Conversation) -> tuple[Next, list[str]]:
     said: list[str] = []
     command = read_line(line)
     assert isinstance(command, Command)
-    return run_command(command, conversation, said.append), said
+    return run_command(command, conversation, said.append, Attached()), said
 
 
 @pytest.mark.parametrize(
@@ -68,8 +69,24 @@ def test_a_line_is_a_command_or_a_question(line: str, read: Command | str) -> No
     assert read_line(line) == read
 
 
-def test_help_names_every_command_and_key(conversation: Conversation) -> None:
-    """/help prints one line for each."""
+@pytest.mark.parametrize("columns", [40, 60, 80, 120])
+def test_help_is_laid_out_for_the_terminal(
+    columns: int, conversation: Conversation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No line is wrapped by the terminal, to below the commands."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    _, said = run("/help", conversation)
+
+    assert max(map(len, said)) <= columns
+    if columns == 40:
+        assert said[:2] == ["/help", "    list the commands and keys"]
+
+
+def test_help_names_every_command_and_key(
+    conversation: Conversation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """/help prints one line for each, where there is room."""
+    monkeypatch.setenv("COLUMNS", "120")
     _, said = run("/help", conversation)
     first = [line.split()[0] for line in said]
 
@@ -332,7 +349,7 @@ def test_any_line_is_a_question_or_a_command_that_destroys_nothing(
             assert read in (line.strip(), line.strip()[1:])
             continue
         said: list[str] = []
-        follows = run_command(read, conversation, said.append)
+        follows = run_command(read, conversation, said.append, Attached())
         assert raw_controls("".join(said), allowed="") == []
         assert said or follows is Next.QUIT
         cleared = read == Command("clear")

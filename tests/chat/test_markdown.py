@@ -199,6 +199,7 @@ HOSTILE = (
 
 
 @pytest.mark.slow
+@pytest.mark.timed
 @pytest.mark.parametrize("piece", HOSTILE)
 def test_a_megabyte_of_marks_takes_seconds(piece: str) -> None:
     """For any kind of mark, and in pieces."""
@@ -207,7 +208,7 @@ def test_a_megabyte_of_marks_takes_seconds(piece: str) -> None:
     begun = time.process_time()
     streamed(pieces)
 
-    assert time.process_time() - begun < 40
+    assert time.process_time() - begun < 60
 
 
 @pytest.mark.parametrize("piece", ["[", "$a ", "- a\n", "|a|\n|-|\n"])

@@ -17,7 +17,7 @@ def by_pipe(model: Scripted, *lines: str) -> tuple[bool, str, str]:
     output, notes = io.StringIO(), list[str]()
     conversation = Conversation(model, load_tokenizer())
     return (
-        answer_lines(conversation, lines, output, notes.append),
+        answer_lines(conversation, lines, output, notes.append) == 0,
         output.getvalue(),
         "".join(f"{note}\n" for note in notes),
     )

@@ -304,6 +304,17 @@ def test_what_was_typed_ahead_is_at_the_next_prompt(
     assert "<|message|>two<|end|>" in model.prompts[1]
 
 
+def test_what_was_typed_while_files_are_read_is_at_the_next_prompt(
+    keyboard: PipeInput, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not echoed into the lines that say how far the reading is."""
+    monkeypatch.setattr(Keys, "text", "two")
+    model = Scripted(turn("", "Two."))
+    actual = typed(model, keyboard, f"/in x\r\r{CTRL_U}{CTRL_D}")
+
+    assert actual == "This conversation cannot answer from files.\nTwo.\n\n"
+
+
 def test_enter_that_was_typed_ahead_keeps_lines_apart(
     keyboard: PipeInput, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -83,7 +83,7 @@ def test_an_answer_that_was_cut_is_said_to_be() -> None:
     ("arguments", "stdin", "message", "hint"),
     [
         ([], b" \n", "A question is missing.", "Ask one"),
-        (["Hm?"], b"ELF\0", "stdin must be text but has a zero byte after 3 bytes.", ""),
+        (["Hm?"], b"ELF\0", "stdin: a binary file", "Save it as PDF"),
         (["Hm?", "-m", "no/model"], b"", "'no/model' is not a folder or a model", ""),
         (
             ["What is gpt-oss?", "--max-tokens", "5"],

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from scripted import Scripted, Step, turn
@@ -116,10 +117,18 @@ def test_a_question_needs_no_quotes_and_may_follow_a_model(
     told = Scripted(turn("", "Yes."))
     named: list[object] = []
 
-    def load(name: object, **options: object) -> LLM:
+    def open_model(name: object, say: object) -> object:
         named.append(name)
+        return SimpleNamespace()
+
+    def plan(checkpoint: object, **options: object) -> object:
+        return SimpleNamespace(longest_context_tokens=131_072)
+
+    def load(checkpoint: object, **options: object) -> LLM:
         return LLM(Path("model"), told, load_tokenizer())
 
+    monkeypatch.setattr("gptoss_mlx.model_choice.open_model", open_model)
+    monkeypatch.setattr("gptoss_mlx.model.loading.plan_checkpoint", plan)
     monkeypatch.setattr("gptoss_mlx.llm.load", load)
     done = CliRunner().invoke(app, ["ask", *words], input="")
 

@@ -5,16 +5,18 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from tiny_checkpoint import write_tiny_checkpoint
 
 from gptoss_mlx.checkpoint.folder import open_checkpoint
 from gptoss_mlx.cli.app import main
-from gptoss_mlx.cli.convert import convert
 from gptoss_mlx.convert import pipeline
-from gptoss_mlx.convert.recipes import DEFAULT_RECIPE, RECIPES
+from gptoss_mlx.convert.recipes import RECIPES
+from gptoss_mlx.manifest_digest import read_digest
+from gptoss_mlx.released_names import RECIPE_NAMES
 
 
 @pytest.fixture
@@ -41,12 +43,8 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> object:
 
 
 def test_the_recipes_are_those_of_the_library() -> None:
-    """Help and completion offer every recipe, and the same default."""
-    hint = get_type_hints(convert)["recipe"]
-
-    assert get_args(hint) == tuple(RECIPES)
-    assert convert.__defaults__ is not None
-    assert convert.__defaults__[-1] == DEFAULT_RECIPE
+    """Completion and short names know every recipe."""
+    assert sorted(RECIPE_NAMES) == sorted(RECIPES)
 
 
 def test_the_folder_is_printed(
@@ -61,8 +59,9 @@ def test_the_folder_is_printed(
     captured = capsys.readouterr()
 
     assert captured.out == f"{folder}\n"
-    assert captured.err.startswith("Converting: 1.5 MB of 1.5 MB, ")
-    assert captured.err.count("\n") == 1
+    progress, digest = captured.err.splitlines()
+    assert progress.startswith("Converting: 1.5 MB of 1.5 MB, ")
+    assert digest == f"Digest: out@{(read_digest(folder) or '')[:32]}"
     assert open_checkpoint(folder).quantization_of("lm_head") is None
 
 
@@ -158,8 +157,50 @@ def test_ctrl_c_without_a_destination(
     monkeypatch.setattr(pipeline, "write_shard", interrupted)
     assert run(monkeypatch, "convert", source) == 130
     assert capsys.readouterr().err.splitlines()[-1] == (
-        f"Stopped. To continue: gptoss-mlx convert {shlex.quote(str(source))} --recipe q8"
+        f"Stopped. To continue: gptoss-mlx convert {shlex.quote(str(source))}"
     )
+
+
+def test_consume_without_anybody_to_ask(
+    source: Path,
+    store: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Nothing is converted or removed; the command of the hint does both."""
+    assert run(monkeypatch, "convert", source, "--consume") == 1
+    captured = capsys.readouterr()
+    assert not store.exists()
+    assert "are not removed without confirmation" in captured.err
+
+    program, *arguments = shlex.split(captured.err.splitlines()[-1].partition(": ")[2])
+    assert program == "gptoss-mlx"
+    assert run(monkeypatch, *arguments) == 0
+    assert not list(source.glob("*.safetensors"))
+    assert open_checkpoint(store / "tiny-q8").quantization_of("lm_head") is not None
+
+
+@pytest.mark.parametrize("answer", [True, False])
+def test_consume_asks_first(
+    source: Path,
+    store: Path,
+    answer: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The question has the files and their bytes; without a yes nothing happens."""
+    asked: list[str] = []
+
+    def confirm(question: str, **options: Any) -> bool:
+        asked.append(question)
+        return answer
+
+    monkeypatch.setattr("typer.confirm", confirm)
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
+    assert run(monkeypatch, "convert", source, "--consume") == 0
+
+    assert asked == [f"Remove 1 file of {source} (1.5 MB), each once it is converted?"]
+    assert (store / "tiny-q8").exists() == answer
+    assert bool(list(source.glob("*.safetensors"))) != answer
 
 
 def test_what_becomes_of_an_earlier_run_is_said(
@@ -202,9 +243,9 @@ def test_a_recipe_that_does_not_exist(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Bad usage exits with 2 and lists the recipes."""
-    assert run(monkeypatch, "convert", tmp_path, "--recipe", "q9") == 2
-    assert "must be one of exact, q8 but is 'q9'" in capsys.readouterr().err
+    """The error lists the recipes."""
+    assert run(monkeypatch, "convert", tmp_path, "--recipe", "q9") == 1
+    assert "must be one of exact, q8, q6, small or a TOML" in capsys.readouterr().err
 
 
 def test_a_bar_in_a_terminal(source: Path, tmp_path: Path) -> None:

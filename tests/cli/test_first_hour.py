@@ -34,7 +34,7 @@ MISTAKES = [
     ("download llama3", "20b or 120b but is 'llama3'", "gptoss-mlx download 20b", 1),
     ("download", "gptoss-mlx download needs MODEL.", DOWNLOAD_20B, 2),
     ("download 20b 120b", "does not take '120b' as well", DOWNLOAD_20B, 2),
-    ("download 20b --recipe q4", "exact, q8 but is 'q4'", "download --help", 2),
+    ("download 20b --recipe q4", "small or a TOML file but is 'q4'", "convert --help", 1),
     ("convert missing/", "missing is not a folder", "Name a folder with", 1),
     ("convert notes.txt", "notes.txt is not a folder", "Name a folder with", 1),
     ("convert empty", "empty must have a config.json", "Name a folder with", 1),
@@ -51,7 +51,7 @@ MISTAKES = [
     ("ask ''", "A question is missing", ASK, 1),
     # Other programs' commands.
     ("run 20b", "There is no command 'run'.", "Hint: gptoss-mlx chat 20b", 2),
-    ("pull 20b", "There is no command 'pull'.", DOWNLOAD_20B, 2),
+    ("get 20b", "There is no command 'get'.", DOWNLOAD_20B, 2),
     ("list", "There is no command 'list'.", "Hint: gptoss-mlx models", 2),
     ("models list", "There is no command 'list'.", "Hint: gptoss-mlx models", 2),
     ("rm 20b", "There is no command 'rm'.", "Hint: gptoss-mlx models rm 20b", 2),

@@ -12,7 +12,7 @@ from gptoss_mlx.store import StoredModel
 
 GB = 1_000_000_000
 MACHINE = Machine("Apple M4", "gpu", "bfloat16", 32 * GB, 24 * GB)
-SMALL = Machine("Apple M1", "gpu", "bfloat16", 8 * GB, 4 * GB)
+SMALL = Machine("Apple M1", "gpu", "bfloat16", 8 * GB, 3 * GB)
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +34,7 @@ def answer(patch: pytest.MonkeyPatch, typed: str | bool) -> list[str]:
     return asked
 
 
-def never(model: str, recipe: str, *, patience_s: float) -> Path:
+def never(model: str, recipe: str | None, *, patience_s: float) -> Path:
     """What downloads where nothing is to be downloaded."""
     raise AssertionError
 
@@ -56,14 +56,14 @@ def test_a_user_without_a_model_is_offered_one(
 def test_yes_downloads_and_opens_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the default recipe."""
     answer(monkeypatch, True)
-    wanted: list[tuple[str, str]] = []
+    wanted: list[tuple[str, str | None]] = []
 
-    def download(model: str, recipe: str, *, patience_s: float) -> Path:
+    def download(model: str, recipe: str | None, *, patience_s: float) -> Path:
         wanted.append((model, recipe))
         return Path("folder")
 
     assert choose_model(MACHINE, download, may_offer=True).model == Path("folder")
-    assert wanted == [("20b", "q8")]
+    assert wanted == [("20b", None)]
 
 
 def test_a_download_that_fails_opens_the_demo_model(
@@ -72,7 +72,7 @@ def test_a_download_that_fails_opens_the_demo_model(
     """One line says why, and what goes on; nobody waits over 5 s for the Hub."""
     answer(monkeypatch, True)
 
-    def download(model: str, recipe: str, *, patience_s: float) -> Path:
+    def download(model: str, recipe: str | None, *, patience_s: float) -> Path:
         assert patience_s < 5
         raise DownloadError("There is no network.", hint="Run it again: gptoss-mlx x")
 
@@ -82,7 +82,7 @@ def test_a_download_that_fails_opens_the_demo_model(
     )
 
 
-def test_where_neither_fits_nothing_is_asked(
+def test_where_neither_runs_nothing_is_asked(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The estimates are printed anyway."""
@@ -91,6 +91,22 @@ def test_where_neither_fits_nothing_is_asked(
     assert choose_model(SMALL, never, may_offer=True).model == "demo"
     assert asked == []
     assert capsys.readouterr().err.count("does not fit") == 2
+
+
+def test_what_can_be_streamed_is_offered(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A Mac of 8 GB runs 20b with a third of its experts, and is told how fast."""
+    asked = answer(monkeypatch, False)
+    mac = Machine("Apple M2", "gpu", "bfloat16", 8 << 30, 5_726_623_061)
+
+    choose_model(mac, never, may_offer=True)
+    assert asked == ["Download gpt-oss-20b now (13.8 GB)? [y/N]"]
+    lines = capsys.readouterr().err.splitlines()
+    assert "it runs with 4 % of its experts in memory" in lines[1]
+    assert lines[2].endswith(
+        "it runs with 31 % of its experts in memory, at about 9.1 tokens/s."
+    )
 
 
 def test_without_a_terminal_or_a_network_nothing_is_offered(
@@ -133,11 +149,14 @@ def test_a_mac_of_16_gb_is_told_how_20b_fits(
     """With a raised limit that leaves macOS enough; 120b does not fit with any limit."""
     mac = Machine("Apple M2", "gpu", "bfloat16", 16 << 30, 11_453_251_584)
 
-    assert choose_model(mac, never, may_offer=True).model == "demo"
+    asked = answer(monkeypatch, False)
+
+    choose_model(mac, never, may_offer=True)
+    assert asked == ["Download gpt-oss-20b now (13.8 GB)? [y/N]"]
     lines = capsys.readouterr().err.splitlines()
     assert lines[1].startswith("gpt-oss-120b needs")
-    assert lines[1].endswith("it does not fit.")
-    assert lines[2].endswith("sudo sysctl iogpu.wired_limit_mb=13300")
+    assert "it runs with 13 % of its experts" in lines[1]
+    assert lines[2].endswith("sudo sysctl iogpu.wired_limit_mb=12900")
 
 
 def test_a_question_typed_at_the_offer_is_the_question(

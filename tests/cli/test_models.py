@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import sys
@@ -9,6 +10,7 @@ import pytest
 from tiny_checkpoint import write_tiny_checkpoint
 
 from gptoss_mlx.cli.app import main
+from gptoss_mlx.cli.progress import size_text
 from gptoss_mlx.convert.pipeline import convert_checkpoint
 
 
@@ -43,7 +45,8 @@ def test_a_line_for_each_model(
     assert head.split() == ["NAME", "MODEL", "RECIPE", "BYTES", "STATE"]
     assert broken.startswith("a\\x1b[2J ")
     assert "broken: " in broken
-    assert tiny.split() == ["tiny-q8", "other", "q8", "1.0", "MB", "ready"]
+    nbytes = sum(path.stat().st_size for path in (folder / "tiny-q8").iterdir())
+    assert tiny.split() == ["tiny-q8", "other", "q8", *size_text(nbytes).split(), "ready"]
     assert unfinished.startswith("x.partial")
     assert "unfinished: run the same command again" in unfinished
     assert all(line.isprintable() for line in captured.out.splitlines())
@@ -58,6 +61,7 @@ def test_json(
     broken, tiny, unfinished = json.loads(capsys.readouterr().out)
     nbytes = sum(path.stat().st_size for path in (folder / "tiny-q8").iterdir())
 
+    manifest = (folder / "tiny-q8" / "manifest.json").read_bytes()
     assert tiny == {
         "name": "tiny-q8",
         "path": str(folder / "tiny-q8"),
@@ -68,6 +72,7 @@ def test_json(
         "experts": 8,
         "problem": None,
         "unfinished": False,
+        "digest": hashlib.sha256(manifest).hexdigest(),
     }
     assert "must have a config.json" in broken["problem"]
     assert unfinished["unfinished"] is True

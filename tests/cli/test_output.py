@@ -46,6 +46,14 @@ def test_a_long_line_is_broken_between_words(
         assert len(line) + 1 + len(following.split()[0]) > columns
 
 
+def test_an_indented_line_is_broken_below_itself(columns: int) -> None:
+    """Its indentation stays."""
+    lines = shown(print_line, f"    {WORDS} {WORDS}")
+
+    assert " ".join(line.removeprefix("    ") for line in lines) == f"{WORDS} {WORDS}"
+    assert all(line.startswith("    ") and len(line) <= columns for line in lines)
+
+
 def test_an_error_and_its_hint_are_broken_between_words(columns: int) -> None:
     """The words Error and Hint count."""
     lines = shown(print_error, WORDS, WORDS)

@@ -41,6 +41,36 @@ def refused(
     [
         ("download", "gptoss-mlx download needs MODEL.", "gptoss-mlx download 20b"),
         ("harmony parse", "gptoss-mlx harmony parse needs FILE.", None),
+        (
+            "library add",
+            "gptoss-mlx library add needs PATH.",
+            "gptoss-mlx library add ~/notes ~/contracts --name home",
+        ),
+        (
+            "library rm notes",
+            "There is no command 'rm'.",
+            "Did you mean gptoss-mlx library remove?",
+        ),
+        (
+            "library index",
+            "There is no command 'index'.",
+            "Did you mean gptoss-mlx library add?",
+        ),
+        (
+            "models list",
+            "There is no command 'list'.",
+            "gptoss-mlx models, or see gptoss-mlx models --help",
+        ),
+        (
+            "models remove x",
+            "There is no command 'remove'.",
+            "Did you mean gptoss-mlx models rm?",
+        ),
+        (
+            "search heating",
+            "There is no command 'search'.",
+            "gptoss-mlx library search heating",
+        ),
         ("ask -m", "-m needs a value.", "See gptoss-mlx ask --help"),
         (
             "ask --effort ultra Why",
@@ -136,7 +166,7 @@ def test_what_was_nearly_right_is_suggested(
     ("arguments", "hint"),
     [
         ("run 20b", "gptoss-mlx chat 20b"),
-        ("pull openai/gpt-oss-20b", "gptoss-mlx download openai/gpt-oss-20b"),
+        ("get openai/gpt-oss-20b", "gptoss-mlx download openai/gpt-oss-20b"),
         ("list", "gptoss-mlx models"),
         ("ls", "gptoss-mlx models"),
         ("rm gpt-oss-20b-q8", "gptoss-mlx models rm gpt-oss-20b-q8"),
@@ -144,7 +174,7 @@ def test_what_was_nearly_right_is_suggested(
         ("help chat", "gptoss-mlx chat --help"),
         ("rm -f 20b", "gptoss-mlx models rm 20b"),
         ("run gpt-oss:20b", "gptoss-mlx chat 20b"),
-        ("pull gpt-oss:120b", "gptoss-mlx download 120b"),
+        ("get gpt-oss:120b", "gptoss-mlx download 120b"),
         ("gpt-oss:20b", "gptoss-mlx chat 20b"),
         ("serve", "gptoss-mlx does not serve an API yet; ask --json is for scripts."),
     ],

@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
+import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
-from small_conversion import SHARD_BYTES
-from tiny_checkpoint import write_tiny_checkpoint
+from small_checkpoint import MODEL, deal, write_shards
+from small_conversion import SHARD_BYTES, Disk
+from tiny_checkpoint import read_tensors, write_tiny_checkpoint
 
 from gptoss_mlx.convert.pipeline import convert_checkpoint
 from gptoss_mlx.convert.tokenizer_files import tokenizer_json
@@ -19,6 +19,16 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny checkpoint as Hugging Face has it, ``original/`` inside. Not to be changed."""
     folder = tmp_path_factory.mktemp("released") / "tiny"
     write_tiny_checkpoint(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sharded(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint in three files with an index, as it is released. Not to be changed."""
+    folder = tmp_path_factory.mktemp("released") / "tiny-in-files"
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("original"))
+    names = [f"model-0000{i}-of-00002.safetensors" for i in range(3)]
+    write_shards(folder, deal(read_tensors(folder / MODEL), names), index=True)
     return folder
 
 
@@ -46,25 +56,16 @@ def released_tokenizer() -> bytes:
 
 
 @pytest.fixture
-def full_disk(monkeypatch: pytest.MonkeyPatch) -> type[io.FileIO]:
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     """The disk has room for small files, and for ``left`` bytes of safetensors."""
+    disk = Disk()
+    really_write = os.pwrite
 
-    class FullDisk(io.FileIO):
-        left = 0
+    def pwrite(descriptor: int, content: memoryview, offset: int) -> int:
+        if len(content) > disk.left:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        disk.left -= len(content)
+        return really_write(descriptor, content, offset)
 
-        def write(self, content: Any, /) -> int:
-            count = memoryview(content).nbytes
-            if count > FullDisk.left:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            FullDisk.left -= count
-            return super().write(content)
-
-    really_open = Path.open
-
-    def open_on_full_disk(path: Path, mode: str = "r", *rest: Any, **options: Any) -> Any:
-        if path.suffix == ".safetensors" and mode == "wb":
-            return FullDisk(path, mode)
-        return really_open(path, mode, *rest, **options)
-
-    monkeypatch.setattr(Path, "open", open_on_full_disk)
-    return FullDisk
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    return disk

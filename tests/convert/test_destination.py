@@ -33,6 +33,22 @@ def test_a_destination_that_exists(source: Path, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [tmp_path / "out"]
 
 
+def test_a_destination_that_was_converted_from_a_removed_source(
+    source: Path, tmp_path: Path
+) -> None:
+    """After ``--consume`` it is the only copy: nobody is told to remove it."""
+    (tmp_path / "out").mkdir()
+    emptied = tmp_path / "emptied"
+    emptied.mkdir()
+    shutil.copy(source / "config.json", emptied)
+
+    with pytest.raises(DestinationExistsError) as caught:
+        convert(emptied, tmp_path / "out")
+
+    assert "remove it" not in caught.value.hint
+    assert caught.value.hint.endswith(f"gptoss-mlx verify {tmp_path / 'out'}")
+
+
 @pytest.mark.parametrize("inside", [".", "inside", "original/inside"])
 def test_a_destination_in_the_source(source: Path, inside: str) -> None:
     """The source's folder is not written to."""

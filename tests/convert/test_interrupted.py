@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 import subprocess
 import sys
@@ -14,7 +13,7 @@ import pytest
 from evidence import Note
 from folders import digests
 from killed import kill_at_random
-from small_conversion import SHARD_BYTES, convert, mlx_lm_logits, stop_in_file
+from small_conversion import SHARD_BYTES, Disk, convert, mlx_lm_logits, stop_in_file
 from tiny_checkpoint import read_tensors, write_safetensors
 
 from gptoss_mlx.checkpoint.folder import open_checkpoint
@@ -158,14 +157,14 @@ def test_a_disk_that_fills_up_on_the_way(
     source: Path,
     q8: Path,
     tmp_path: Path,
-    full_disk: type[io.FileIO],
+    full_disk: Disk,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It is said with the file's name; with space again, the same call continues."""
-    full_disk.left = 500_000  # type: ignore[attr-defined]
+    full_disk.left = 500_000
     with pytest.raises(NoSpaceError, match=r"model-00002-of-.*No space left on device"):
         convert(source, tmp_path / "out")
-    full_disk.left = 10_000_000  # type: ignore[attr-defined]
+    full_disk.left = 10_000_000
     notices: list[str] = []
     convert(source, tmp_path / "out", notice=notices.append)
 

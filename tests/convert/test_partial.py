@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from gptoss_mlx.convert.journal import Journal
 from gptoss_mlx.convert.partial import (
-    Journal,
     claim_partial,
     clear_finished,
     finish_partial,

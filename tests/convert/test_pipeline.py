@@ -58,6 +58,19 @@ def test_both_layouts_give_the_same_tensors(
     assert open_checkpoint(from_openai).config == open_checkpoint(from_hugging_face).config
 
 
+def test_openais_config_beside_hugging_faces_tensors(
+    source: Path, q8: Path, tmp_path: Path
+) -> None:
+    """Its keys have no quantization, so the output has Hugging Face's, and opens."""
+    folder = tmp_path / "mixed"
+    shutil.copytree(source, folder)
+    shutil.copy(source / "original" / "config.json", folder / "config.json")
+    convert(folder, tmp_path / "out")
+
+    ours, theirs = (open_checkpoint(path).config for path in (tmp_path / "out", q8))
+    assert ours == theirs
+
+
 @pytest.mark.parametrize("recipe", ["exact", "q8"])
 def test_expert_bytes_are_the_released_ones(
     source: Path, recipe: str, request: pytest.FixtureRequest

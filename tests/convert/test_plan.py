@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from gptoss_mlx.checkpoint.folder import open_checkpoint
 from gptoss_mlx.checkpoint.safetensors import DTYPE_BYTES, read_header
+from gptoss_mlx.config import Quantization
 from gptoss_mlx.convert.plan import (
     SHARD_BYTES,
     OutputTensor,
@@ -54,6 +56,57 @@ def test_a_module_larger_than_the_limit_has_its_own_file() -> None:
         ("model-00002-of-00003.safetensors", 100),
         ("model-00003-of-00003.safetensors", 20),
     ]
+
+
+def made_of(file: str, start: int, name: str, dtype: str, size: int) -> OutputTensor:
+    """A tensor of the output, and where its source is."""
+    packing = Quantization(32, 8, "affine") if dtype == "U32" else None
+    return OutputTensor(name, dtype, (size,), name, packing, file, start)
+
+
+def test_a_file_for_each_source_file() -> None:
+    """One that is larger than a file is distributed to several."""
+    sizes = {"a": 30, "b": 30, "c": 50, "d": 150, "e": 10}
+    tensors = [
+        made_of(file, 50 * part, f"{file}{part}.weight", "U8", min(size, 50))
+        for part in range(3)
+        for file, size in sizes.items()
+        if size > 50 * part
+    ]
+    shards = plan_shards(tensors, shard_bytes=100)
+    files = [{tensor.source_file for tensor in shard.tensors} for shard in shards]
+
+    assert files == [{"a"}, {"b"}, {"c"}, {"d"}, {"d"}, {"e"}]
+
+
+def test_tensors_are_written_in_the_order_of_their_source() -> None:
+    """With a weight's scales and biases behind it."""
+    tensors = [
+        made_of("x", 64, "a.weight", "U32", 4),
+        made_of("x", 64, "a.biases", "BF16", 2),
+        made_of("x", 64, "a.scales", "BF16", 2),
+        made_of("x", 0, "b.bias", "BF16", 2),
+    ]
+    tensors = [replace(t, packing=tensors[0].packing) for t in tensors]
+    (shard,) = plan_shards(tensors)
+
+    assert [tensor.name for tensor in shard.tensors] == [
+        "b.bias",
+        "a.weight",
+        "a.scales",
+        "a.biases",
+    ]
+
+
+def test_an_order_of_the_source_that_does_not_align() -> None:
+    """Then larger dtypes come first."""
+    tensors = [
+        made_of("x", 0, "b.bias", "BF16", 3),
+        made_of("x", 64, "a.weight", "U32", 4),
+    ]
+    (shard,) = plan_shards(tensors)
+
+    assert [tensor.name for tensor in shard.tensors] == ["a.weight", "b.bias"]
 
 
 def test_layers_come_in_the_order_a_token_meets_them(source: Path) -> None:

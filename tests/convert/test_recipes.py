@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from gptoss_mlx.config import Quantization
-from gptoss_mlx.convert.recipes import DEFAULT_RECIPE, RECIPES, find_recipe
+from gptoss_mlx.convert.recipe_file import find_recipe
+from gptoss_mlx.convert.recipes import RECIPES, default_recipe
 from gptoss_mlx.errors import ConvertError
 
 ATTENTION = "model.layers.7.self_attn"
@@ -14,9 +15,27 @@ DENSE = [
 ]
 
 
-def test_the_default_is_q8() -> None:
-    """Without a recipe, weights get 8 bits."""
-    assert DEFAULT_RECIPE == "q8"
+@pytest.mark.parametrize("size", ["20b", "120b", None])
+def test_the_default(size: str | None) -> None:
+    """Without a reason: no machine was asked."""
+    assert default_recipe(size) == ("q8", "")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "attention", "lm_head", "embedding"),
+    [("q8", 8, 8, 8), ("q6", 6, 6, 6), ("small", 8, 6, 4)],
+)
+def test_bits_of_a_recipe(
+    recipe: str, attention: int, lm_head: int, embedding: int
+) -> None:
+    """As their summaries say, in groups of 64."""
+    packing = RECIPES[recipe].packing
+
+    for letter in "qkvo":
+        module = f"{ATTENTION}.{letter}_proj"
+        assert packing(module, 2880) == Quantization(64, attention, "affine")
+    assert packing("lm_head", 2880) == Quantization(64, lm_head, "affine")
+    assert packing("model.embed_tokens", 2880) == Quantization(64, embedding, "affine")
 
 
 @pytest.mark.parametrize("module", DENSE)
@@ -58,6 +77,7 @@ def test_columns_that_no_group_divides(columns: int, group_size: int | None) -> 
 def test_a_recipe_that_does_not_exist() -> None:
     """The error lists the existing ones."""
     with pytest.raises(
-        ConvertError, match=r"^A recipe must be one of exact, q8 but is 'q9'\."
+        ConvertError,
+        match=r"^A recipe must be one of exact, q8, q6, small or a TOML file but is 'q9'\.",
     ):
         find_recipe("q9")

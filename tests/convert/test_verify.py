@@ -18,6 +18,7 @@ from gptoss_mlx.checkpoint.folder import open_checkpoint
 from gptoss_mlx.convert.pipeline import convert_checkpoint
 from gptoss_mlx.convert.verify import verify_checkpoint
 from gptoss_mlx.errors import NoCheckpointError, VerifyError
+from gptoss_mlx.manifest_digest import digest_line
 
 TENSOR = "model.layers.2.mlp.experts.down_proj_blocks"
 
@@ -71,7 +72,7 @@ def test_a_right_folder(
     dense = 0 if recipe == "exact" else 4 * 4 + 2
     assert (report.identical, report.requantized) == (79 - dense, 3 * dense)
     assert report.tensors == 79 + 2 * dense
-    files = [path for path in folder.iterdir() if path.name != "manifest.json"]
+    files = [path for path in folder.iterdir() if path.stem != "manifest"]
     assert report.files == len(files)
     assert report.nbytes == sum(path.stat().st_size for path in files)
     assert seen[-1] == (seen[-1][1], report.nbytes + open_checkpoint(against).nbytes)
@@ -275,7 +276,8 @@ def set_at(*path: str, value: Any) -> Callable[[dict[str, Any]], None]:
 @pytest.mark.parametrize(
     "change",
     [
-        set_at("format", value=2),
+        set_at("format", value=3),
+        set_at("format", value=True),
         set_at("files", value=[]),
         set_at("files", "config.json", value=3),
         set_at("files", "config.json", "bytes", value=-1),
@@ -289,6 +291,12 @@ def set_at(*path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         set_at("tensors", value=None),
         set_at("source", value=None),
         set_at("made_by", value=[]),
+        set_at("source_files", value=None),
+        set_at("source_files", "../x", value={"bytes": 1, "sha256": None, "header": ""}),
+        set_at("source_files", "x", value={"bytes": -1, "sha256": None, "header": ""}),
+        set_at("source_files", "x", value={"bytes": 1, "sha256": "0", "header": ""}),
+        set_at("source_files", "x", value={"bytes": 1, "sha256": None, "header": None}),
+        set_at("source_files", "x", value={"bytes": 1, "sha256": None, "header": "\ud800"}),
     ],
 )
 def test_a_manifest_that_is_none(
@@ -298,14 +306,23 @@ def test_a_manifest_that_is_none(
     path = copy / "manifest.json"
     keys = json.loads(path.read_text())
     change(keys)
-    path.write_text(json.dumps(keys))
+    put_manifest(copy, json.dumps(keys))
 
-    assert refusal(copy).startswith(f"{path}: ")
+    said = refusal(copy)
+    assert said.startswith(f"{path}: ")
+    assert "sha256 of" not in said
+    assert "as manifest.sha256 says" not in said
+
+
+def put_manifest(folder: Path, content: str) -> None:
+    """Replace a manifest, with its digest."""
+    (folder / "manifest.json").write_text(content)
+    (folder / "manifest.sha256").write_bytes(digest_line(content.encode()))
 
 
 def test_a_manifest_that_is_not_json(copy: Path) -> None:
     """The error names it."""
-    (copy / "manifest.json").write_text("{")
+    put_manifest(copy, "{")
 
     assert "manifest.json: must be JSON" in refusal(copy)
 

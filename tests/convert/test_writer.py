@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import pytest
+from small_conversion import Disk
 
 from gptoss_mlx.checkpoint.safetensors import read_header
 from gptoss_mlx.convert.plan import OutputTensor
@@ -62,7 +62,7 @@ def test_pieces_that_are_not_the_tensor(tmp_path: Path, wrong: bytes) -> None:
         write_shard(tmp_path / "x", TENSORS[2:], lambda tensor: iter([wrong]))
 
 
-def test_a_full_disk_is_named(tmp_path: Path, full_disk: type[io.FileIO]) -> None:
+def test_a_full_disk_is_named(tmp_path: Path, full_disk: Disk) -> None:
     """The system's error becomes a named error with the file's path."""
     path = tmp_path / "model.safetensors"
     with pytest.raises(NoSpaceError, match="No space left on device") as caught:

@@ -111,7 +111,7 @@ def test_the_memory_that_answers_name_is_the_plan_s(
     said = ANSWERS[f"memory for {size}"]
     gigabytes = int(re.search(r"needs about (\d+) GB", said)[1])  # type: ignore[index]
 
-    assert abs(gigabytes - plan.total_bytes / 1e9) < 1.5
+    assert abs(gigabytes - plan.footprint.total_bytes / 1e9) < 1.5
     assert plan.fits
     assert f"{gib} GB" in said
     assert f"{gib} GB" in ANSWERS["which model to choose"]

@@ -14,6 +14,7 @@ SMALL = Plan(chunks=(32,), prompt_tokens=40, contexts=(20, 50), written_tokens=5
 
 
 @pytest.mark.slow
+@pytest.mark.timed
 def test_everything_and_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """All checks pass, the model is measured, and each stage is told."""
     monkeypatch.setattr(module, "CPU_CASES", (Case(0, 1),))

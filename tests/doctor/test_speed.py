@@ -7,8 +7,9 @@ import pytest
 from gptoss_mlx.config import RELEASED
 from gptoss_mlx.convert.recipes import RECIPES
 from gptoss_mlx.demo.folder import open_demo
-from gptoss_mlx.doctor.bandwidth import BANDWIDTHS, bandwidth_of, bytes_per_token
+from gptoss_mlx.doctor.bandwidth import bytes_per_token
 from gptoss_mlx.doctor.speed import Plan, measure_speed
+from gptoss_mlx.fit.bandwidth import BANDWIDTHS, bandwidth_of
 from gptoss_mlx.model.transformer import Model
 
 SMALL = Plan(chunks=(32, 64), prompt_tokens=70, contexts=(20, 90), written_tokens=5)
@@ -62,7 +63,9 @@ def test_bytes_of_a_token_of_gpt_oss_20b() -> None:
     )
     model.set_dtype(mx.bfloat16)
 
-    assert recipe.bits["lm_head"] == 8
+    packing = recipe.packing("lm_head", config.hidden_size)
+    assert packing is not None
+    assert packing.bits == 8
     assert bytes_per_token(model, config, 0, 2) == pytest.approx(2.56e9, rel=0.01)
     at_8k = bytes_per_token(model, config, 8_192, 2) - bytes_per_token(model, config, 0, 2)
     assert at_8k == 12 * 2_048 * (8_192 + 128)

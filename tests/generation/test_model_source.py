@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import mlx.core as mx
@@ -15,7 +16,9 @@ from gptoss_mlx.generation.model_source import ModelSource
 from gptoss_mlx.generation.request import Request, TokenSource
 from gptoss_mlx.generation.sampling import Sampling
 from gptoss_mlx.generation.stops import Stops
+from gptoss_mlx.memory_pressure import PressureWatch
 from gptoss_mlx.model.memory import cache_limit_bytes
+from gptoss_mlx.model.plan import plan_of
 from gptoss_mlx.model.transformer import Model
 
 PROMPT = list(range(3, 43))
@@ -157,3 +160,69 @@ def test_loading_bounds_the_freed_memory_that_mlx_keeps(
     load("demo")
 
     assert limits == [cache_limit_bytes(this_machine())]
+
+
+def test_a_context_that_does_not_fit_in_memory_is_refused(model: Model) -> None:
+    """Before anything is computed; one that fits is answered."""
+    config = model.config
+    machine = this_machine()
+    whole = plan_of(config, lambda module, columns: None, machine)
+    plan = plan_of(
+        config,
+        lambda module, columns: None,
+        machine,
+        context_tokens=64,
+        budget_bytes=whole.needed_bytes(64),
+    )
+    source = ModelSource(model, plan=plan)
+
+    assert 64 <= source.context_tokens < config.max_position_embeddings
+    assert continued(source, PROMPT) == by_hand(model, PROMPT)
+    with pytest.raises(ContextError, match="must have under"):
+        source(request([1] * (source.context_tokens + 1), GREEDY))
+
+
+def test_the_plan_decides_the_chunks(model: Model) -> None:
+    """A machine with little memory reads a prompt in shorter pieces."""
+    machine = this_machine()
+    whole = plan_of(model.config, lambda module, columns: None, machine)
+    tight = plan_of(
+        model.config,
+        lambda module, columns: None,
+        machine,
+        context_tokens=300,
+        budget_bytes=whole.needed_bytes(300),
+    )
+    read: list[int] = []
+    long = request([7] * 300, GREEDY, 1)
+    assert tight.chunk_tokens(0) == 128
+
+    generation = generate(
+        model,
+        replace(long, progress=lambda done, total: read.append(done)),
+        chunk_tokens=tight.chunk_tokens,
+    )
+    next(generation)
+
+    assert read == [128, 256, 300]
+
+
+def test_memory_is_given_back_when_it_becomes_short(model: Model) -> None:
+    """In the middle of an answer, which is the same; it is said once."""
+    said: list[str] = []
+    source = ModelSource(model, say=said.append)
+    source.cache.boundaries = frozenset(
+        range(1_000)
+    )  # a snapshot wherever there can be one
+    short = iter([False, False, False, True, False, False, True])
+    source.pressure = PressureWatch(lambda: next(short, False), count().__next__)
+    held = []
+    answer = []
+    for step in source(request(PROMPT, GREEDY)):
+        answer.append(step.token)
+        held.append(len(source.cache.snapshots))
+
+    assert answer == by_hand(model, PROMPT)
+    assert [line.partition(":")[0] for line in said] == ["This machine is short of memory"]
+    assert min(held) == 0 < max(held)
+    assert next(short, None) is None

@@ -168,6 +168,7 @@ def test_the_command_ends_with_1(damaged: Path, command: list[str]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timed
 def test_the_check_costs_little_of_a_step(note: Note) -> None:
     """Of gpt-oss-20b's width, against its 24 layers; the head would make it less."""
     released = RELEASED["20b"]

@@ -35,6 +35,20 @@ def test_html(read: Read) -> None:
     )  # fmt: skip
 
 
+def test_elements_without_an_end(read: Read) -> None:
+    """What follows them is read, even if they are hidden."""
+    page = b"<p>a<embed src=x>b<input hidden>c<img hidden>d<wbr hidden>e<br hidden>f"
+
+    assert "".join(read("a.html", page).lines) == "abcdef"
+
+
+def test_the_sign_behind_a_heading(read: Read) -> None:
+    """A link of a heading to itself is no word of it."""
+    page = '<h1>Rent<a class="headerlink small" href="#rent">¶</a></h1><h2>C#</h2>'
+
+    assert [each.text for each in read("a.html", page.encode()).headings] == ["Rent", "C#"]
+
+
 def test_a_page_that_is_laid_out_in_a_table(read: Read) -> None:
     """It has as many lines as without."""
     body = "<h1>One</h1><p>Two<p>Three"
@@ -85,6 +99,13 @@ def test_a_pdf(read: Read) -> None:
         (0, 1, 3, 3),
     )
     assert [text.page_of(line) for line in range(5)] == [1, 2, 2, 4, 4]
+
+
+def test_a_word_that_the_end_of_a_line_cuts(read: Read) -> None:
+    """In a PDF it is one word; a hyphen after a number stays."""
+    content = pdf([["in die Woh-", "nung seit 2020-", "2021"]])
+
+    assert read("a.pdf", content).lines == ("in die Wohnung seit 2020-", "2021")
 
 
 def test_a_pdf_by_its_content(read: Read) -> None:
@@ -168,6 +189,22 @@ def test_mail(read: Read) -> None:
             "Attachment: lease.pdf", "", "Für 20 Grad.", "", "Gruß",
         ),
     )  # fmt: skip
+
+
+def test_a_long_subject(read: Read) -> None:
+    """Its encoded words are joined, though they are on two lines."""
+    content = (
+        b"Subject: =?utf-8?q?Vermieteri?=\r\n =?utf-8?q?n_schreibt?=\r\n again\r\n\r\na"
+    )
+
+    assert read("a.eml", content).title == "Vermieterin schreibt again"
+
+
+def test_mail_in_iso_2022_jp(read: Read) -> None:
+    """Its bytes are ASCII, and its text is not."""
+    head = b"Subject: A\nContent-Type: text/plain; charset=iso-2022-jp\n\n"
+
+    assert read("a.eml", head + "契約書".encode("iso2022_jp")).lines[-1] == "契約書"
 
 
 def test_mail_in_html(read: Read) -> None:

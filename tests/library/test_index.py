@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from gptoss_mlx.errors import StorageError
+from gptoss_mlx.errors import DocumentNotFoundError, StorageError
 from gptoss_mlx.library.index import Index
-from gptoss_mlx.library.text import Heading, Text
+from gptoss_mlx.library.text import Heading, Link, Text
 
 LEASE = Text(
     "Lease",
@@ -37,14 +37,14 @@ def names(index: Index, query: str) -> list[str]:
 
 
 def test_a_hit_says_where_it_stands(index: Index) -> None:
-    """Name, title, lines, headings, page, and the line that most of the query is in."""
+    """Name, title, lines, and its best line with the headings and the page of that line."""
     index.add("lease.pdf", LEASE)
 
     (hit,) = index.search("who repairs boilers?")
 
     assert (hit.name, hit.title) == ("lease.pdf", "Lease")
     assert (hit.first_line, hit.last_line, hit.best_line) == (0, 4, 4)
-    assert (hit.headings, hit.page) == (("Rent",), 1)
+    assert (hit.headings, hit.page) == (("Heating",), 2)
     assert hit.text == "\n".join(LEASE.lines)
     assert hit.score > 0
 
@@ -154,3 +154,30 @@ def test_a_file_that_is_no_index(tmp_path: Path) -> None:
         with pytest.raises(StorageError, match=path.name):
             Index(path)
         assert path.read_bytes()[100:] == before[100:]
+
+
+def test_a_text_is_given_back(index: Index) -> None:
+    """Title, every line, headings, pages and links; a name need not be UTF-8."""
+    lines = ("", "Rent", "", "  It is\tdue.", " ", "", "Heating: see rent", "\t", "")
+    whole = Text(
+        "Le\udce9se",
+        lines,
+        (Heading(1, 1, "R\ud800ent"), Heading(6, 2, "Heating")),
+        (0, 6),
+        (Link(6, 13, 17, "a b/re%20nt.md#\udce9"),),
+    )
+    index.add("caf\udce9", whole)
+    index.add("empty", Text("Empty", ()))
+
+    found = index.text("caf\udce9")
+
+    assert [line.rstrip() for line in found.lines] == [line.rstrip() for line in lines]
+    assert found.title == r"Le\udce9se"
+    assert (found.headings, found.pages, found.links) == (
+        whole.headings,
+        whole.pages,
+        whole.links,
+    )
+    assert index.text("empty") == Text("Empty", ())
+    with pytest.raises(DocumentNotFoundError, match="nothing: is not in the library"):
+        index.text("nothing")

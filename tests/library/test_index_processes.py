@@ -5,7 +5,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 from gptoss_mlx.library.index import Index
@@ -72,3 +74,17 @@ def test_two_processes_add_at_once(tmp_path: Path) -> None:
         assert process.returncode == 0
 
     assert len(check(path)) == 160
+
+
+def test_a_new_index_that_another_program_is_about_to_make(tmp_path: Path) -> None:
+    """It waits for the other, which SQLite does not do before the journal is a WAL."""
+    path = tmp_path / "index.db"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    ends = threading.Timer(0.3, lambda: other.execute("COMMIT"))
+    ends.start()
+    with closing(Index(path)) as index:
+        ends.join()
+        other.close()
+
+        assert list(index.search("anything")) == []

@@ -50,6 +50,7 @@ def test_the_lines_of_a_text_are_those_of_the_file(
         ("Été à la plage, ça va très bien, où êtes-vous ?", "cp1252"),
         (JAPANESE, "cp932"),
         (JAPANESE, "euc_jp"),
+        (JAPANESE, "iso2022_jp"),
         (RUSSIAN, "cp1251"),
         (RUSSIAN, "koi8_r"),
         ("这是一个中文文件。\n供暖温度为二十度。\n每月租金九百元。", "gb18030"),
@@ -84,9 +85,10 @@ def test_a_binary_file(content: bytes, read: Read) -> None:
 
 def test_a_character_on_the_border_of_two_chunks(read: Read) -> None:
     """It does not make UTF-8 something else."""
-    content = "x" * ((1 << 20) - 1) + "ü\n"
+    lines = ["x" * 63] * ((1 << 20) // 64)
+    lines[-1] += "ü"  # its first byte is the last of the chunk
 
-    assert read("a.txt", content.encode()).lines == (content[:-1],)
+    assert [*read("a.txt", "\n".join(lines).encode()).lines] == lines
 
 
 def test_markdown(read: Read) -> None:
@@ -152,6 +154,9 @@ def test_headings_of_markdown_are_those_of_commonmark(lines: list[str]) -> None:
          [(0, 1, "impl Foo for Bar"), (1, 2, "pub fn x")]),
         ("a.ts", "export class A {\n}\nfunction b() {}\n",
          [(0, 1, "export class A"), (2, 1, "function b")]),
+        ("a.d.ts", "export declare class A {\n}\n", [(0, 1, "export declare class A")]),
+        ("a.cs", "public sealed partial class A {\n}\n",
+         [(0, 1, "public sealed partial class A")]),
         ("a.java", "public final class A {\n}\n", [(0, 1, "public final class A")]),
         ("a.rb", "module A\n  def b\n  end\nend\n", [(0, 1, "module A"), (1, 2, "def b")]),
         ("a.sh", "# not a heading\n", []),
@@ -165,6 +170,21 @@ def test_definitions_are_the_headings_of_code(
 
     assert text.lines == tuple(content.splitlines())
     assert text.headings == tuple(Heading(*heading) for heading in headings)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("# Rent {#rent .unnumbered}", "Rent"),
+        ("# Rent {#rent} #", "Rent {#rent}"),
+        ("# Rent {: .big}", "Rent"),
+        ("# Rent {-}", "Rent"),
+        ("# The set {1, 2}", "The set {1, 2}"),
+    ],
+)
+def test_the_attributes_of_a_heading(line: str, words: str, read: Read) -> None:
+    """What Pandoc and others write behind it is no part of its words."""
+    assert read("a.md", line.encode()).headings == (Heading(0, 1, words),)
 
 
 @pytest.mark.parametrize(
@@ -190,3 +210,26 @@ def test_a_quote_that_is_never_closed(read: Read) -> None:
     content = 'a,b\n"' + "x\n" * 100_000
 
     assert read("a.csv", content.encode()).lines == tuple(content.splitlines())
+
+
+def test_a_line_that_is_too_long_to_search(read: Read) -> None:
+    """It is data and not text; a long text of short lines is read whole."""
+    with pytest.raises(UnreadableDocumentError, match="over two million characters"):
+        read("data.json", b"[" + b"1," * 1_000_001)
+
+    lines = read("log.txt", b"a line\r\n" * 600_000).lines
+    assert (len(lines), lines[599_999]) == (600_000, "a line")
+
+
+def test_a_long_table(read: Read) -> None:
+    """Its rows are as those of a short one."""
+    rows = b'a,"b\nc"\n' * 600_000
+
+    lines = read("table.csv", rows).lines
+
+    assert (len(lines), lines[0], lines[1], lines[-2]) == (
+        1_200_000,
+        "a | b c",
+        "",
+        "a | b c",
+    )

@@ -85,3 +85,8 @@ def test_text_of_many_scripts_is_split_without_error() -> None:
     text = "".join(map(chr, range(0x11000)))
     assert plain(text)
     assert words(text)
+
+
+def test_each_ideograph_is_a_part() -> None:
+    """What shares one ideograph with a query is found, if by little."""
+    assert analyzer("en").terms("切断する").parts == "切 断"

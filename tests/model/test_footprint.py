@@ -6,15 +6,16 @@ from pathlib import Path
 import mlx.core as mx
 import pytest
 from mlx.utils import tree_flatten
-from tiny_checkpoint import write_tiny_checkpoint
+from tiny_checkpoint import write_split_folder, write_tiny_checkpoint
 
-from gptoss_mlx.config import RELEASED, ModelConfig
+from gptoss_mlx.checkpoint.folder import open_checkpoint
+from gptoss_mlx.config import RELEASED, ModelConfig, Quantization
 from gptoss_mlx.config_json import hugging_face_keys, parse_config, read_config
 from gptoss_mlx.convert.pipeline import convert_checkpoint
 from gptoss_mlx.convert.recipes import RECIPES
 from gptoss_mlx.device import Machine
 from gptoss_mlx.generation.prompt_cache import PromptCache
-from gptoss_mlx.model.footprint import cache_bytes, footprint_of, weights_bytes
+from gptoss_mlx.model.footprint import cache_bytes, footprint_of, weights_bytes, weights_of
 from gptoss_mlx.model.full_cache import FullCache
 from gptoss_mlx.model.loading import load_model
 from gptoss_mlx.model.memory import working_bytes
@@ -68,6 +69,33 @@ def test_it_is_what_a_loaded_model_holds(
 
     config = read_config(tmp_path / "source")
     assert weights_bytes(config, RECIPES[recipe].packing, dtype.size) == held
+
+
+@pytest.mark.parametrize("dtype", [mx.float32, mx.bfloat16])
+def test_a_folder_of_mlx_lm_is_counted_to_the_byte(tmp_path: Path, dtype: mx.Dtype) -> None:
+    """Its router is quantized, too."""
+    write_tiny_checkpoint(tmp_path / "source", hidden_size=128, num_local_experts=4)
+    write_split_folder(tmp_path / "source", tmp_path / "mlx", bits=4, router_bits=8)
+    checkpoint = open_checkpoint(tmp_path / "mlx")
+    arrays = dict(tree_flatten(load_model(checkpoint, dtype=dtype).parameters()))
+
+    assert weights_bytes(
+        checkpoint.config, lambda path, _: checkpoint.quantization_of(path), dtype.size
+    ) == sum(array.nbytes for array in arrays.values())
+
+
+@pytest.mark.parametrize("dtype", [mx.float32, mx.bfloat16])
+def test_a_matrix_in_mxfp4_has_a_byte_per_group(dtype: mx.Dtype) -> None:
+    """Its scales are not numbers of the dtype, and it has no biases."""
+    config = RELEASED["20b"]
+    packed = mx.quantize(mx.zeros((64, config.hidden_size), dtype), 32, 4, mode="mxfp4")
+
+    weights = weights_of(
+        config, lambda path, columns: Quantization(32, 4, "mxfp4"), dtype.size
+    )
+    assert weights.lm_head_bytes == config.vocab_size // 64 * sum(
+        part.nbytes for part in packed
+    )
 
 
 @pytest.mark.parametrize("chunk_tokens", [512, 100])
@@ -140,7 +168,7 @@ def test_what_fits() -> None:
 def test_the_longest_context_fits_and_what_its_buffers_do_not_hold_does_not() -> None:
     """It is counted to the token, and never beyond the model's own."""
     config = RELEASED["20b"]
-    machine = mac(15)
+    machine = mac(13)
     longest = footprint_of(config, Q8, machine, context_tokens=1).longest_context_tokens
 
     assert 0 < longest < config.max_position_embeddings

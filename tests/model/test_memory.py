@@ -5,6 +5,7 @@ import pytest
 from gptoss_mlx.config import RELEASED
 from gptoss_mlx.device import Machine
 from gptoss_mlx.model import memory
+from gptoss_mlx.model.memory import Settings, settings_for
 from gptoss_mlx.model_choice import plan_for
 
 GIB = 1 << 30
@@ -18,6 +19,11 @@ def mac(gib: int, macos: tuple[int, ...] = (15, 6), device: str = "Apple M4") ->
     """A Mac with so much memory."""
     limit = int(SIZES[gib] * GIB)
     return Machine(device, "gpu", "bfloat16", gib * GIB, limit, "applegpu_g16g", macos)
+
+
+def settings(machine: Machine) -> list[Settings]:
+    """All settings of a machine, the largest first."""
+    return list(settings_for(machine))
 
 
 CPU = Machine("AMD EPYC", "cpu", "float32", 24 * GIB, 18 * GIB)
@@ -46,9 +52,58 @@ def test_a_chunk_grows_with_memory_and_shrinks_with_the_context(
     assert memory.chunk_tokens(mac(gib), offset) == chunk
 
 
-def test_a_cpu_reads_512_tokens_at_once() -> None:
-    """For any number of cached tokens."""
-    assert {memory.chunk_tokens(CPU, offset) for offset in (0, 100_000)} == {512}
+@pytest.mark.parametrize(
+    ("offset", "chunk"), [(0, 512), (3_584, 512), (3_585, 256), (32_000, 64), (131_071, 16)]
+)
+def test_a_cpu_s_chunk_shrinks_with_the_scores(offset: int, chunk: int) -> None:
+    """A CPU keeps all scores of a chunk: up to 2^21, three times, for each head."""
+    assert memory.chunk_tokens(CPU, offset) == chunk
+
+
+def test_a_bound_of_one_s_own_holds() -> None:
+    """A chunk is no longer than it, and no longer than the machine allows."""
+    assert memory.chunk_tokens(mac(64), 0, most=128) == 128
+    assert memory.chunk_tokens(mac(64), 131_071, most=512) == 256
+    assert memory.chunk_tokens(CPU, 0, most=2_048) == 512
+
+
+def test_settings_shrink_from_the_machine_s_own_to_the_least() -> None:
+    """Chunk and freed memory are halved together, to 128 tokens and 128 MiB."""
+    steps = [(one.chunk_tokens, one.cache_limit_bytes >> 20) for one in settings(mac(64))]
+
+    assert steps == [(2_048, 1_024), (1_024, 512), (512, 256), (256, 128), (128, 128)]
+    assert [
+        (one.chunk_tokens, one.cache_limit_bytes >> 20) for one in settings(mac(8))
+    ] == [
+        (512, 256),
+        (256, 128),
+        (128, 128),
+    ]
+
+
+def test_what_a_cpu_keeps_is_not_counted_twice() -> None:
+    """Its layers reuse it; a GPU has several chunks in flight."""
+    config = RELEASED["20b"]
+
+    assert memory.working_bytes(config, CPU) == (
+        200_000_000 + memory.transient_bytes(config, CPU)
+    )
+    assert memory.kept_bytes(mac(64)) == 1 << 30
+
+
+def test_a_cpu_s_transients_hold_the_scores() -> None:
+    """20b: 1.6 GB once the context is long; a GPU has none."""
+    config = RELEASED["20b"]
+    short, long, longer = (
+        memory.transient_bytes(config, CPU, context_tokens=tokens)
+        for tokens in (0, 4_096, 131_072)
+    )
+
+    assert short < long == longer
+    assert long > 3 * 64 * 2**21 * 4
+    assert memory.transient_bytes(config, mac(64), context_tokens=131_072) == (
+        memory.transient_bytes(config, mac(64))
+    )
 
 
 @pytest.mark.parametrize(("gib", "mib"), [(8, 256), (16, 512), (32, 1_024), (512, 1_024)])
@@ -133,5 +188,4 @@ def test_what_each_mac_runs(gib: int, recipe: str) -> None:
 
     assert small.fits is (gib >= 24)
     assert large.fits is (gib >= 96)
-    raised = memory.raised_limit_mb(machine, small.total_bytes)
-    assert (raised is not None) is ((gib, recipe) == (16, "q8"))
+    assert (small.raised_mb is not None) is (gib == 16)

@@ -3,14 +3,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import pytest
 from local_hub import Hub
 from tiny_checkpoint import write_tiny_checkpoint
 
+from gptoss_mlx.convert.pipeline import convert_checkpoint
 from gptoss_mlx.convert.verify import verify_checkpoint
 from gptoss_mlx.errors import ConvertError, UnsupportedModelError
+from gptoss_mlx.manifest import read_manifest
 from gptoss_mlx.model.loading import load_model
 from gptoss_mlx.sharing.get import get_model
 from gptoss_mlx.sharing.transfer import Progress
@@ -50,7 +53,30 @@ def test_a_model_is_downloaded_checked_and_converted(hub: Hub, tmp_path: Path) -
     assert list(steps) == ["Downloading", "Checking", "Converting"]
     assert all(heard[-1][0] == heard[-1][1] > 0 for heard in steps.values())
     assert said[0].startswith("Downloading openai/gpt-oss-tiny, ")
-    assert said[-1] == f"You can delete the download: {snapshot.parents[1]}"
+    assert report.digest is not None
+    assert said[-2:] == [
+        f"Digest: gpt-oss-tiny-exact@{report.digest[:32]}",
+        f"You can delete the download: {snapshot.parents[1]}",
+    ]
+    (entry,) = read_manifest(folder).source_files.values()
+    assert entry.sha256 == hub.release().files["model.safetensors"].sha256
+
+
+def test_the_digests_that_were_checked_are_not_computed_again(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The conversion gets the published ones."""
+    given: list[Any] = []
+
+    def convert(*arguments: Any, **options: Any) -> Any:
+        given.append(options["sha256"])
+        return convert_checkpoint(*arguments, **options)
+
+    monkeypatch.setattr("gptoss_mlx.sharing.get.convert_checkpoint", convert)
+    release = hub.release()
+    get_model(release, "exact", endpoint=hub.address)
+
+    assert given == [{name: pin.sha256 for name, pin in release.files.items()}]
 
 
 def test_a_download_keeps_the_machine_awake(

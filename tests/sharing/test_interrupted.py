@@ -87,6 +87,22 @@ def test_ctrl_c_twice_ends_a_download_and_the_same_command_goes_on(
     assert is_right(tmp_path, hub)
 
 
+def test_ctrl_c_of_a_download_that_is_converted_as_it_arrives(
+    hub: Hub, tmp_path: Path
+) -> None:
+    """Within two seconds; the command that continues has the option too."""
+    hub.rate = 4e6
+    release = fill(hub, **{"config.json": 3_000_000})
+    process = start(hub.address, release, tmp_path, options=["--convert"])
+    wait_for_requests(hub, 1)
+    time.sleep(0.2)
+    seconds, told = end(process, signal.SIGINT, signal.SIGINT)
+
+    assert seconds <= END_S
+    assert process.returncode == 130
+    assert told.endswith(GOES_ON.replace("exact", "exact --convert"))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "signals",

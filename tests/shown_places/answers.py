@@ -13,6 +13,7 @@ from rich.console import Console
 from scripted import Scripted, turn
 from typer.testing import CliRunner
 
+from gptoss_mlx.chat.attach import Attached
 from gptoss_mlx.chat.banner import banner_lines
 from gptoss_mlx.chat.commands import Command, run_command
 from gptoss_mlx.chat.pipe import answer_lines
@@ -22,12 +23,15 @@ from gptoss_mlx.chat.turn_view import TurnView
 from gptoss_mlx.cli.app import app
 from gptoss_mlx.cli.chat import _take_tour
 from gptoss_mlx.cli.output import say
+from gptoss_mlx.cli.question import Question
+from gptoss_mlx.conversation.attachments import read_attachment
 from gptoss_mlx.conversation.conversation import Conversation
 from gptoss_mlx.conversation.turn_events import ToolCall, ToolResult
 from gptoss_mlx.device import Machine
 from gptoss_mlx.harmony.messages import Message
 from gptoss_mlx.harmony.parse import Delta
 from gptoss_mlx.harmony.render import render_conversation
+from gptoss_mlx.library.library import Library
 from gptoss_mlx.llm import LLM
 from gptoss_mlx.tokenizer import load_tokenizer
 from shown_places.place import Paper, Shown, place
@@ -64,6 +68,28 @@ def _(shown: Shown) -> str:
 @place("an answer as JSON")
 def _(shown: Shown) -> str:
     return ask(shown, "--json")
+
+
+@place("an answer's sources", one_line=False)
+def _(shown: Shown) -> str:
+    folder = shown.folder / f"{shown.name}." / "docs"
+    folder.mkdir(parents=True)
+    # Enough other text, so that a sample of control characters makes no binary file.
+    text = f"# {shown.text}\nheating {shown.text}\n" + "The rent is due.\n" * 50
+    (folder / f"{shown.name[:50]}.txt").write_text(
+        text.replace("\0", "\1"), "utf-8", "replace"
+    )
+    said = f'"{shown.text} {shown.text}"【0†L4】 【9†L1】'
+    told = ""
+    with llm_saying(said), Library(folder) as library:
+        names = library.names()
+        for option in ("--json", "--no-prefetch"):
+            chosen = ["ask", "heating", "--in", library.name, "-m", "demo", option]
+            done = CliRunner().invoke(app, chosen, input="")
+            told += done.output.replace(said, "")
+        assert names, library.skipped()
+    assert "heating" in told
+    return told
 
 
 @place("an answer in chat by pipe", one_line=False)
@@ -136,6 +162,13 @@ def _(shown: Shown) -> str:
     return on_screen(Delta("analysis", shown.text), unfolded=True)
 
 
+@place("a file that is attached")
+def _(shown: Shown) -> None:
+    path = shown.folder / shown.name
+    path.write_text("text")
+    Question("Why?", attachments=[read_attachment(path)]).check_room(131_072)
+
+
 @place("a call in chat")
 def _(shown: Shown) -> str:
     message = Message("assistant", shown.text, recipient=shown.text)
@@ -163,7 +196,7 @@ def _(shown: Shown) -> str:
     machine = Machine("Apple M4", "gpu", "bfloat16", 10**9, 10**9)
     for line in banner_lines(llm, "low", machine):
         chat.say(line)
-    for command in ("effort", "save", shown.text):
+    for command in ("attach", "effort", "save", shown.text):
         argument = str(shown.folder / "none" / shown.text)
-        run_command(Command(command, argument), conversation, chat.say)
+        run_command(Command(command, argument), conversation, chat.say, Attached())
     return paper.getvalue()

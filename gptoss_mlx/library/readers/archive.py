@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import zipfile
 from types import TracebackType
+from typing import IO, cast
 
 from gptoss_mlx.library.readers.source import Source
 
@@ -16,11 +17,38 @@ __all__ = ["Archive"]
 _MAX_MEMBER_BYTES = 32 << 20
 _MAX_TOTAL_BYTES = 512 << 20
 _MAX_MEMBERS = 20_000
+_MAX_DIRECTORY_BYTES = 8 << 20
 
 # Others can yield gigabytes at a single step of zipfile.
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 _ENCRYPTED = 1  # of the flags of a member
+
+
+class _Limited:
+    """A file that reads no directory of hundreds of megabytes, which zipfile would."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.is_directory_read = False
+
+    def read(self, nbytes: int = -1, /) -> bytes:
+        """Read bytes."""
+        if nbytes > _MAX_DIRECTORY_BYTES and not self.is_directory_read:
+            raise self._source.unreadable(f"an archive of over {_MAX_MEMBERS:,} files")
+        return self._source.file.read(nbytes)
+
+    def seek(self, place: int, whence: int = 0, /) -> int:
+        """Go to a place."""
+        return self._source.file.seek(place, whence)
+
+    def tell(self) -> int:
+        """Return the place."""
+        return self._source.file.tell()
+
+    def seekable(self) -> bool:
+        """Whether it has places."""
+        return True
 
 
 class Archive:
@@ -35,10 +63,12 @@ class Archive:
     def __init__(self, source: Source) -> None:
         self._source = source
         source.file.seek(0)
+        file = _Limited(source)
         try:
-            self._zip = zipfile.ZipFile(source.file)
+            self._zip = zipfile.ZipFile(cast("IO[bytes]", file))
         except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
             raise source.unreadable(f"is damaged: {error}") from error
+        file.is_directory_read = True
         members = self._zip.infolist()
         if len(members) > _MAX_MEMBERS:
             raise source.unreadable(f"an archive of over {_MAX_MEMBERS:,} files")

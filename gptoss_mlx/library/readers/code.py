@@ -11,8 +11,9 @@ from gptoss_mlx.library.text import Heading, Text
 __all__ = ["CODE_SUFFIXES", "read_code"]
 
 _BRACES = (
-    r"(?:(?:export|default|public|private|protected|internal|static|final|abstract|open"
-    r"|sealed|async|pub(?:\([a-z]+\))?|unsafe|extern|const) +)*"
+    r"(?:(?:export|declare|default|public|private|protected|internal|fileprivate|static"
+    r"|final|abstract|open|sealed|partial|virtual|override|readonly|data|inline|suspend"
+    r"|async|pub(?:\([a-z]+\))?|unsafe|extern|const) +)*"
 )
 _PYTHON = re.compile(r"( *)((?:async +def|def|class) +\w+)")
 _SCRIPT = re.compile(

@@ -11,16 +11,26 @@ import io
 import re
 import zipfile
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from gptoss_mlx.library.readers.archive import Archive
-from gptoss_mlx.library.readers.source import Source, missing, one_line
+from gptoss_mlx.library.readers.linked_line import (
+    LinkedLine,
+    Span,
+    can_be_followed,
+    collapsed,
+    joined,
+    links_of,
+)
+from gptoss_mlx.library.readers.source import Source, one_line
 from gptoss_mlx.library.text import Heading, Text
 
 __all__ = ["read_docx"]
 
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
-_P, _ROW, _CELL = f"{_W}p", f"{_W}tr", f"{_W}tc"
+_R = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
+_P, _ROW, _CELL, _LINK = f"{_W}p", f"{_W}tr", f"{_W}tc", f"{_W}hyperlink"
 # What the elements of a text stand for; "" is their own text.
 _CHARACTERS = {
     f"{_W}t": "",
@@ -43,27 +53,30 @@ def read_docx(source: Source) -> Text:
     """Read a DOCX.
 
     Raises:
-        UnreadableDocumentError: It is damaged, encrypted or too large, or python-docx is
-            not installed.
+        UnreadableDocumentError: It is damaged, encrypted or too large.
     """
-    try:
-        import docx
-    except ImportError as error:
-        raise missing(source, "python-docx") from error
+    # Imported here: it takes 0.2 s, and most documents are of another kind.
+    import docx
 
     document = docx.Document(_copy(source))
     levels = _levels(document)
-    lines: list[str] = []
+    lines: list[LinkedLine] = []
     headings: list[Heading] = []
-    for part in [document.element.body, *_notes(document)]:
-        for text, level in _blocks(part, levels):
+    parts = [(document.element.body, document.part), *_notes(document)]
+    for root, part in parts:
+        for line, level in _Blocks(levels, _targets(part)).read(root):
             if level:
-                headings.append(Heading(len(lines), level, text))
-            lines.append(text)
+                headings.append(Heading(len(lines), level, line.text))
+            lines.append(line)
     title = one_line(document.core_properties.title or "")
     if not title:
         title = next((heading.text for heading in headings if heading.level == 1), "")
-    return Text(title or source.path.name, tuple(lines), tuple(headings))
+    return Text(
+        title or source.path.name,
+        tuple(line.text for line in lines),
+        tuple(headings),
+        links=tuple(links_of(lines)),
+    )
 
 
 def _copy(source: Source) -> io.BytesIO:
@@ -110,48 +123,102 @@ def _style_level(key: str, names: dict[str, str], bases: dict[str, str]) -> int:
     return 0
 
 
-def _notes(document: Any) -> Iterator[Any]:
-    """Parse the footnotes and endnotes."""
+def _notes(document: Any) -> Iterator[tuple[Any, Any]]:
+    """Parse the footnotes and endnotes, and return each with its part."""
     from docx.oxml import parse_xml
 
     for relation in document.part.rels.values():
         kind = relation.reltype.rpartition("/")[2]
         if kind in ("footnotes", "endnotes") and not relation.is_external:
-            yield parse_xml(relation.target_part.blob)
+            yield parse_xml(relation.target_part.blob), relation.target_part
 
 
-def _blocks(root: Any, levels: dict[str, int]) -> Iterator[tuple[str, int]]:
-    """Yield the text of each paragraph and table row, and its level if it is a heading."""
-    from lxml import etree
+def _targets(part: Any) -> dict[str, str]:
+    """Return where the links of a part lead out of the document, by their ids."""
+    return {
+        key: relation.target_ref
+        for key, relation in part.rels.items()
+        if relation.is_external and can_be_followed(relation.target_ref)
+    }
 
-    paragraphs: list[list[str]] = []  # those that are open: a text box is within one
-    cells: list[list[str]] = []
-    rows = 0  # how many are open
-    walk = etree.iterwalk(root, events=("start", "end"))
-    for event, element in walk:
+
+@dataclass(slots=True)
+class _Paragraph:
+    """A paragraph that is open.
+
+    Attributes:
+        pieces: Its text.
+        length: How many characters that has.
+        spans: The links in it.
+        starts: Where the links begin that are open, and where they lead.
+    """
+
+    pieces: list[str] = field(default_factory=list)
+    length: int = 0
+    spans: list[Span] = field(default_factory=list)
+    starts: list[tuple[int, str]] = field(default_factory=list)
+
+    def add(self, text: str) -> None:
+        """Add text."""
+        self.pieces.append(text)
+        self.length += len(text)
+
+    def end_link(self) -> None:
+        """End the link that was opened last."""
+        if self.starts:
+            start, target = self.starts.pop()
+            if target and start < self.length and not self.starts:
+                self.spans.append(Span(start, self.length, target))
+
+
+class _Blocks:
+    """Reads the paragraphs and table rows of a part."""
+
+    def __init__(self, levels: dict[str, int], targets: dict[str, str]) -> None:
+        self._levels = levels
+        self._targets = targets
+        self._paragraphs: list[_Paragraph] = []  # open: a text box is within another
+        self._cells: list[list[LinkedLine]] = []
+        self._rows = 0  # how many are open
+
+    def read(self, root: Any) -> Iterator[tuple[LinkedLine, int]]:
+        """Yield the text of each, and its level if it is a heading."""
+        from lxml import etree
+
+        walk = etree.iterwalk(root, events=("start", "end"))
+        for event, element in walk:
+            if element.tag in _LEFT_OUT:
+                walk.skip_subtree()
+            elif event == "start":
+                self._start(element)
+            elif element.tag == _LINK and self._paragraphs:
+                self._paragraphs[-1].end_link()
+            elif element.tag == _P:
+                paragraph = self._paragraphs.pop()
+                line = collapsed("".join(paragraph.pieces), paragraph.spans)
+                if line.text and self._rows and self._cells:
+                    self._cells[-1].append(line)
+                elif line.text:
+                    yield line, _level(element, self._levels)
+            elif element.tag == _ROW:
+                self._rows -= 1
+                if not self._rows:
+                    if any(self._cells):
+                        yield joined([joined(cell, " ") for cell in self._cells], " | "), 0
+                    self._cells = []
+
+    def _start(self, element: Any) -> None:
         tag = element.tag
-        if tag in _LEFT_OUT:
-            walk.skip_subtree()
-        elif event == "start":
-            rows += tag == _ROW
-            if tag == _P:
-                paragraphs.append([])
-            elif tag == _CELL and rows == 1:
-                cells.append([])
-            elif paragraphs and tag in _CHARACTERS:
-                paragraphs[-1].append(_CHARACTERS[tag] or element.text or "")
-        elif tag == _P:
-            text = one_line("".join(paragraphs.pop()))
-            if text and rows and cells:
-                cells[-1].append(text)
-            elif text:
-                yield text, _level(element, levels)
-        elif tag == _ROW:
-            rows -= 1
-            if not rows:
-                if any(cells):
-                    yield " | ".join(" ".join(cell) for cell in cells), 0
-                cells = []
+        self._rows += tag == _ROW
+        if tag == _P:
+            self._paragraphs.append(_Paragraph())
+        elif tag == _CELL and self._rows == 1:
+            self._cells.append([])
+        elif self._paragraphs and tag == _LINK:
+            target = self._targets.get(element.get(f"{_R}id") or "", "")
+            self._paragraphs[-1].starts.append((self._paragraphs[-1].length, target))
+        elif self._paragraphs and tag in _CHARACTERS:
+            self._paragraphs[-1].add(_CHARACTERS[tag] or element.text or "")
 
 
 def _level(paragraph: Any, levels: dict[str, int]) -> int:

@@ -40,11 +40,15 @@ _NO_CHARACTER_SETS = {
 
 # The other code pages for Latin letters look alike in a short text; this one is usual.
 _GUESSED = [
-    "cp1252", "cp932", "euc_jp", "gb18030", "big5", "cp949", "cp1251", "koi8_r",
+    "cp1252", "cp932", "euc_jp", "gb18030", "big5", "cp949", "cp1251", "koi8_r", "cp1253",
+    "cp1255", "cp1256",
 ]  # fmt: skip
 
 # Those that no text has in number.
 _CONTROLS = bytes(set(range(32)) - set(b"\b\t\n\v\f\r\x1b"))
+
+# How ISO-2022-JP begins its Japanese: all of its bytes are ASCII.
+_ISO_2022_JP = (b"\x1b$B", b"\x1b$@")
 
 # Statistics take time, and the beginning is enough.
 _SAMPLE_BYTES = 32 << 10
@@ -60,6 +64,7 @@ def find_encoding(chunks: Iterable[bytes], declared: str | None = None) -> str:
     decoder = codecs.getincrementaldecoder("utf-8")()
     sample = b""
     is_utf8 = True
+    is_iso_2022_jp = False
     for chunk in chunks:
         if not sample:
             for bom, encoding in _BOMS:
@@ -67,6 +72,7 @@ def find_encoding(chunks: Iterable[bytes], declared: str | None = None) -> str:
                     return encoding
         if b"\0" in chunk:
             return BINARY
+        is_iso_2022_jp |= b"\x1b" in chunk and any(code in chunk for code in _ISO_2022_JP)
         if is_utf8:
             try:
                 decoder.decode(chunk)
@@ -82,6 +88,8 @@ def find_encoding(chunks: Iterable[bytes], declared: str | None = None) -> str:
             is_utf8 = False
     if sum(byte in _CONTROLS for byte in sample) > len(sample) // 10:
         return BINARY
+    if is_iso_2022_jp:
+        return "iso2022_jp_ext"
     return "utf-8" if is_utf8 else _known(declared) or _guess(sample)
 
 

@@ -7,13 +7,15 @@ under the AGPL.
 from __future__ import annotations
 
 import posixpath
+from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote
 
 from gptoss_mlx.library.readers.archive import Archive
 from gptoss_mlx.library.readers.html import parse_html
-from gptoss_mlx.library.readers.source import Source, missing, one_line
-from gptoss_mlx.library.text import Heading, Text
+from gptoss_mlx.library.readers.linked_line import MAX_LINKS
+from gptoss_mlx.library.readers.source import Source, one_line
+from gptoss_mlx.library.text import Heading, Link, Text
 
 __all__ = ["read_epub"]
 
@@ -42,6 +44,7 @@ def read_epub(source: Source) -> Text:
         names = _names(archive, opf, package, source)
         lines: list[str] = []
         headings: list[Heading] = []
+        links: list[Link] = []
         nbytes = 0
         for chapter in chapters[:_MAX_CHAPTERS]:
             nbytes += archive.nbytes(chapter)
@@ -54,17 +57,25 @@ def read_epub(source: Source) -> Text:
                 Heading(len(lines) + heading.line, heading.level, heading.text)
                 for heading in page.headings
             ]
+            # The book is one document, so that only links out of it lead anywhere.
+            links += [
+                replace(link, line=len(lines) + link.line)
+                for link in page.links
+                if link.target.startswith(("http://", "https://"))
+            ]
             lines += page.lines
     title = one_line(package.findtext(".//{*}metadata/{*}title") or "")
-    return Text(title or source.path.name, tuple(lines), tuple(headings))
+    return Text(
+        title or source.path.name,
+        tuple(lines),
+        tuple(headings),
+        links=tuple(links[:MAX_LINKS]),
+    )
 
 
 def _parse(archive: Archive, name: str, source: Source) -> Any:
     """Parse XML without entities, DTD and network."""
-    try:
-        from lxml import etree
-    except ImportError as error:
-        raise missing(source, "lxml") from error
+    from lxml import etree
 
     parser = etree.XMLParser(
         resolve_entities=False, no_network=True, load_dtd=False, recover=True

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from gptoss_mlx.library.readers.encoding import decode
-from gptoss_mlx.library.readers.source import Source, missing, one_line, read_all
-from gptoss_mlx.library.text import Heading, Text
+from gptoss_mlx.library.readers.linked_line import (
+    LinkedLine,
+    Span,
+    can_be_followed,
+    collapsed,
+    joined,
+    links_of,
+)
+from gptoss_mlx.library.readers.source import Source, one_line, read_all
+from gptoss_mlx.library.text import Heading, Link, Text
 
 __all__ = ["Blocks", "parse_html", "read_html"]
 
@@ -21,10 +29,17 @@ _CHARSET = re.compile(rb"""(?:charset|encoding)\s*=\s*["']?\s*([\w.:-]+)""", re.
 _CHARSET_BYTES = 1024
 
 _LEFT_OUT = {
-    "audio", "button", "canvas", "datalist", "dialog", "embed", "iframe", "math",
+    "audio", "button", "canvas", "datalist", "dialog", "iframe", "math",
     "nav", "noscript", "object", "rp", "rt", "script", "select", "style", "svg", "template",
     "video",
 }  # fmt: skip
+# They have no end, so that nothing is within them.
+_VOID = {
+    "area", "base", "col", "embed", "img", "input", "link", "meta", "param", "source",
+    "track", "wbr",
+}  # fmt: skip
+# The sign that many programs put behind a heading, as a link to it.
+_ANCHORS = {"anchor-link", "hash-link", "header-anchor", "headerlink"}
 _BLOCKS = {
     "address", "article", "aside", "blockquote", "body", "caption", "center", "dd",
     "details", "div", "dl", "dt", "fieldset", "figcaption", "figure", "footer", "form",
@@ -46,11 +61,13 @@ class Blocks:
         title: Of its ``<title>``; empty without one.
         lines: One per block.
         headings: In order of their lines.
+        links: In order of their places.
     """
 
     title: str = ""
     lines: list[str] = field(default_factory=list)
     headings: list[Heading] = field(default_factory=list)
+    links: list[Link] = field(default_factory=list)
 
 
 def read_html(source: Source) -> Text:
@@ -65,7 +82,7 @@ def read_html(source: Source) -> Text:
     page = parse_html(content, source)
     first = next((heading.text for heading in page.headings if heading.level == 1), "")
     title = page.title or first or source.path.name
-    return Text(title, tuple(page.lines), tuple(page.headings))
+    return Text(title, tuple(page.lines), tuple(page.headings), links=tuple(page.links))
 
 
 def parse_html(content: bytes, source: Source, *, declared: str | None = None) -> Blocks:
@@ -75,14 +92,8 @@ def parse_html(content: bytes, source: Source, *, declared: str | None = None) -
         content: The page.
         source: The document that it is part of.
         declared: Its character set, as an e-mail states it.
-
-    Raises:
-        UnreadableDocumentError: lxml is not installed.
     """
-    try:
-        from lxml import etree
-    except ImportError as error:
-        raise missing(source, "lxml") from error
+    from lxml import etree
 
     stated = _CHARSET.search(content[:_CHARSET_BYTES])
     declared = declared or (stated and stated[1].decode("ascii", "ignore")) or None
@@ -124,23 +135,36 @@ class _Collector:
 
     def __init__(self, blocks: Blocks) -> None:
         self._blocks = blocks
-        self._text: list[str] = []
+        self._lines: list[LinkedLine] = []
+        self._text: list[str] = []  # of the block that is open
+        self._length = 0  # of that text
+        self._spans: list[Span] = []  # the links in it
+        self._target = ""  # of the link that is open
+        self._link_start = 0
         self._left_out = 0  # how many elements are open from the one that is left out on
         self._pre = 0  # how many <pre> are open
         self._rows: list[_Row] = []
 
     def start(self, tag: str, attributes: Mapping[str, str]) -> None:
         """Begin an element."""
+        if tag in _VOID:
+            return
         if self._left_out:
             self._left_out += 1
         elif (
             tag in _LEFT_OUT
             or "hidden" in attributes
-            or (attributes.get("role") == "navigation")
+            or attributes.get("role") == "navigation"
+            or (tag == "a" and not _ANCHORS.isdisjoint(_classes(attributes)))
         ):
             self._left_out = 1
         elif tag == "br":
-            self._text.append("\n")
+            self._add("\n")
+        elif tag == "a":
+            self._end_link()
+            target = (attributes.get("href") or "").strip()
+            if can_be_followed(target):
+                self._target, self._link_start = target, self._length
         elif tag in _BLOCKS:
             self._flush()
             self._start_block(tag)
@@ -150,24 +174,32 @@ class _Collector:
         if tag == "pre":
             self._pre += 1
         if row and tag in ("td", "th"):
-            row.cells.append(len(self._blocks.lines))
+            row.cells.append(len(self._lines))
         if row and tag in ("pre", "tr"):
             row.is_plain = False
         if tag == "tr":
-            self._rows.append(_Row(len(self._blocks.lines), len(self._blocks.headings)))
+            self._rows.append(_Row(len(self._lines), len(self._blocks.headings)))
 
     def data(self, text: str) -> None:
         """Take text."""
         if not self._left_out:
-            self._text.append(text if self._pre else re.sub(r"[\r\n]", " ", text))
+            self._add(text if self._pre else re.sub(r"[\r\n]", " ", text))
+
+    def _add(self, text: str) -> None:
+        self._text.append(text)
+        self._length += len(text)
 
     def end(self, tag: str) -> None:
         """End an element."""
+        if tag in _VOID:
+            return
         if self._left_out:
             self._left_out -= 1
+        elif tag == "a":
+            self._end_link()
         elif tag == "title":
             self._blocks.title = self._blocks.title or one_line("".join(self._text))
-            self._text.clear()
+            self._take()
         elif tag in _BLOCKS:
             self._flush(level=_LEVELS.get(tag, 0))
             if tag == "pre":
@@ -178,30 +210,82 @@ class _Collector:
     def close(self) -> None:
         """End the page."""
         self._flush()
+        self._blocks.lines = [line.text for line in self._lines]
+        self._blocks.links = links_of(self._lines)
+
+    def _end_link(self) -> None:
+        if self._target and self._length > self._link_start:
+            self._spans.append(Span(self._link_start, self._length, self._target))
+        self._target = ""
+
+    def _take(self) -> tuple[str, list[Span]]:
+        """Return the text of the block that is open and its links, and begin another."""
+        target = self._target  # it goes on in the next block
+        self._end_link()
+        text, spans = "".join(self._text), self._spans
+        self._text, self._spans, self._length = [], [], 0
+        self._target, self._link_start = target, 0
+        return text, spans
 
     def _flush(self, *, level: int = 0) -> None:
         """End a block, which is a heading if it has a level."""
-        text = "".join(self._text)
-        self._text.clear()
+        text, spans = self._take()
         if level:
-            lines = [one_line(text)]
+            lines = [collapsed(text, spans)]
         elif self._pre:
-            lines = [line.rstrip() for line in re.split(r"\r\n|\r|\n", text)]
+            # Of the same length, so that the links keep their places.
+            text = text.replace("\r\n", " \n").replace("\r", "\n")
+            lines = [_stripped(line, own) for line, own in _cut(text, spans)]
         else:
-            lines = [one_line(line) for line in text.split("\n")]
-        lines = [line for line in lines if line]
+            lines = [collapsed(line, own) for line, own in _cut(text, spans)]
+        lines = [line for line in lines if line.text]
         if level and lines:
-            self._blocks.headings.append(Heading(len(self._blocks.lines), level, lines[0]))
-        self._blocks.lines += lines
+            self._blocks.headings.append(Heading(len(self._lines), level, lines[0].text))
+        self._lines += lines
 
     def _end_row(self, row: _Row) -> None:
         """Join the lines of a row, unless it is a page's layout."""
-        lines = self._blocks.lines
+        lines = self._lines
         if not row.is_plain or len(self._blocks.headings) > row.headings:
             return
+        # What stands in no cell is part of the first.
+        starts = [row.start, *row.cells[1:]]
         ends = [*row.cells[1:], len(lines)]
         cells = [
-            " ".join(lines[start:end]) for start, end in zip(row.cells, ends, strict=False)
+            joined(lines[start:end], " ") for start, end in zip(starts, ends, strict=True)
         ]
-        if any(cells) and sum(map(len, cells)) <= _MAX_ROW_CHARACTERS:
-            lines[row.start :] = [" | ".join(cells)]
+        found = joined(cells, " | ")
+        if found.text.strip(" |") and len(found.text) <= _MAX_ROW_CHARACTERS:
+            lines[row.start :] = [found]
+
+
+def _classes(attributes: Mapping[str, str]) -> list[str]:
+    return (attributes.get("class") or "").split()
+
+
+def _stripped(line: str, spans: list[Span]) -> LinkedLine:
+    """Strip the end of a line."""
+    line = line.rstrip()
+    own = (Span(start, min(end, len(line)), target) for start, end, target in spans)
+    return LinkedLine(line, tuple(span for span in own if span.start < span.end))
+
+
+def _cut(text: str, spans: list[Span]) -> Iterator[tuple[str, list[Span]]]:
+    """Yield the lines of a text, each with the links in it."""
+    if not spans:
+        yield from ((line, []) for line in text.split("\n"))
+        return
+    start = first = 0
+    for line in text.split("\n"):
+        end = start + len(line)
+        while first < len(spans) and spans[first].end <= start:
+            first += 1
+        own = []
+        for span in spans[first:]:
+            if span.start >= end:
+                break
+            own.append(
+                Span(max(span.start - start, 0), min(span.end, end) - start, span.target)
+            )
+        yield line, own
+        start = end + 1

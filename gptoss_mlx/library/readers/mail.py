@@ -48,7 +48,9 @@ def _headers(message: Message) -> dict[str, str]:
         name = wanted.get(field.lower())
         if name is None or name in headers:
             continue
-        headers[name] = _valid(one_line(_decoded(name, str(raw)[:_MAX_HEADER_CHARACTERS])))
+        # A line end within a header is none of its characters (RFC 5322, section 2.2.3).
+        unfolded = "".join(str(raw)[:_MAX_HEADER_CHARACTERS].splitlines())
+        headers[name] = _valid(one_line(_decoded(name, unfolded)))
     return headers
 
 

@@ -1,13 +1,15 @@
-"""Reads Markdown: its own lines, with headings.
+"""Reads Markdown: its own lines, with headings and links.
 
 markdown-it-py parses 1 MB/s, which is too slow for a library of thousands of files; the
-tests compare the headings with its own.
+tests compare the headings and links with its own.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
+from gptoss_mlx.library.readers.markdown_links import find_links
 from gptoss_mlx.library.readers.plain import read_lines
 from gptoss_mlx.library.readers.source import Source
 from gptoss_mlx.library.text import Heading, Text
@@ -15,6 +17,8 @@ from gptoss_mlx.library.text import Heading, Text
 __all__ = ["find_headings", "read_markdown"]
 
 _HEADING = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*))?$")
+# What Pandoc, Kramdown and Docusaurus give to a heading.
+_ATTRIBUTES = re.compile(r"[ \t]*\{:?[ \t]*(?:[#.][^{}]*|-)\}[ \t]*$")
 _CLOSING = re.compile(r"(?:^|[ \t])#+[ \t]*$")
 _UNDERLINE = re.compile(r" {0,3}(=+|-+)[ \t]*$")
 _FENCE = re.compile(r" {0,3}(`{3,}(?=[^`]*$)|~{3,})")
@@ -38,10 +42,11 @@ def read_markdown(source: Source) -> Text:
     headings = find_headings(lines, start)
     if not title:
         title = next((heading.text for heading in headings if heading.level == 1), "")
-    return Text(title or source.path.name, lines, tuple(headings))
+    links = find_links(lines, start)
+    return Text(title or source.path.name, lines, tuple(headings), links=links)
 
 
-def find_headings(lines: tuple[str, ...], start: int = 0) -> list[Heading]:
+def find_headings(lines: Sequence[str], start: int = 0) -> list[Heading]:
     """Find the headings that stand in no list, quote, code or HTML comment.
 
     Args:
@@ -65,11 +70,12 @@ def find_headings(lines: tuple[str, ...], start: int = 0) -> list[Heading]:
         if found := _FENCE.match(line):
             fence, paragraph = found[1], -1
         elif found := _HEADING.match(line):
-            text = _CLOSING.sub("", (found[2] or "").rstrip())
+            text = _CLOSING.sub("", _ATTRIBUTES.sub("", (found[2] or "").rstrip()))
             headings.append(Heading(index, len(found[1]), _words(text)))
             paragraph = -1
         elif paragraph >= 0 and (found := _UNDERLINE.match(line)):
             text = " ".join(line.strip() for line in lines[paragraph:index])
+            text = _ATTRIBUTES.sub("", text)
             level = 1 if found[1][0] == "=" else 2
             headings.append(Heading(paragraph, level, _words(text)))
             paragraph = -1
@@ -95,7 +101,7 @@ def _words(text: str) -> str:
     return _MARKUP.sub(r"\1", text).strip()
 
 
-def _front_matter(lines: tuple[str, ...]) -> tuple[int, str]:
+def _front_matter(lines: Sequence[str]) -> tuple[int, str]:
     """Return the index of the line after YAML at the beginning, and the title in it."""
     if not lines or lines[0].rstrip() != "---":
         return 0, ""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-from gptoss_mlx.library.readers.source import Source, missing
+from gptoss_mlx.library.readers.source import Source
 from gptoss_mlx.library.text import Heading, Text
 
 __all__ = ["read_pdf"]
@@ -29,11 +28,8 @@ def read_pdf(source: Source, *, timeout_s: float = _TIMEOUT_S) -> Text:
         timeout_s: The most time that it may take.
 
     Raises:
-        UnreadableDocumentError: It is damaged, encrypted or scanned, takes too long, or
-            pypdfium2 is not installed.
+        UnreadableDocumentError: It is damaged, encrypted or scanned, or takes too long.
     """
-    if importlib.util.find_spec("pypdfium2") is None:
-        raise missing(source, "pypdfium2")
     source.file.seek(0)
     try:
         done = subprocess.run(  # noqa: S603 - our own program
@@ -79,7 +75,13 @@ def _text(source: Source, about: dict[str, Any], pages: list[list[str]]) -> Text
 def _line_of(title: str, page: list[str]) -> int:
     """Return the index of the line of a page where a section begins; 0 if unclear."""
     wanted = "".join(title.split()).casefold()
-    for index, line in enumerate(page):
-        if wanted in "".join(line.split()).casefold():
+    lines = ["".join(line.split()).casefold() for line in page]
+    for index, line in enumerate(lines):
+        if wanted in line:
+            return index
+    # PDFs have the letters of an Arabic ligature in any order.
+    letters = sorted(wanted)
+    for index, line in enumerate(lines):
+        if len(line) == len(wanted) and sorted(line) == letters:
             return index
     return 0

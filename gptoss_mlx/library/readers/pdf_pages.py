@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import resource
 import sys
 from typing import Any, BinaryIO
@@ -20,7 +21,9 @@ MAX_PAGES = 20_000
 MAX_CHARACTERS = 64 << 20
 MAX_OUTLINE = 5_000
 
-# What PDFium writes for a hyphen at the end of a line.
+# A word that is cut at the end of a line: PDFium joins it, and leaves a mark.
+_CUT = re.compile("(?<=[^\\W\\d_])[\x02\ufffe](?=[^\\W\\d_])")
+# What PDFium writes for another hyphen at the end of a line.
 _HYPHENS = str.maketrans({"\x02": "-", "\ufffe": "-", "\uffff": None, "\0": None})
 
 
@@ -29,7 +32,8 @@ def _pages(document: Any, write: Any) -> None:
     for index in range(min(len(document), MAX_PAGES)):
         page = document[index]
         textpage = page.get_textpage()
-        text = textpage.get_text_range(errors="replace").translate(_HYPHENS)
+        text = textpage.get_text_range(errors="replace")
+        text = _CUT.sub("", text).translate(_HYPHENS)
         textpage.close()
         page.close()
         characters += len(text)

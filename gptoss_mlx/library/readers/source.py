@@ -7,7 +7,7 @@ from typing import BinaryIO, NamedTuple
 
 from gptoss_mlx.errors import UnreadableDocumentError
 
-__all__ = ["Source", "missing", "one_line", "read_all"]
+__all__ = ["Source", "one_line", "read_all"]
 
 
 class Source(NamedTuple):
@@ -28,12 +28,6 @@ class Source(NamedTuple):
     ) -> UnreadableDocumentError:
         """Make the error that names this document."""
         return UnreadableDocumentError(self.path, reason, hint=hint)
-
-
-def missing(source: Source, package: str) -> UnreadableDocumentError:
-    """Make the error for a package of the extra ``documents`` that is not installed."""
-    install = "pip install 'gptoss-mlx[documents]'"
-    return source.unreadable(f"needs {package}: {install}", hint=f"Install it: {install}")
 
 
 def read_all(source: Source, *, max_bytes: int) -> bytes:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from gptoss_mlx.library.lines import PackedLines, pack
 from gptoss_mlx.library.readers.plain import read_lines
 from gptoss_mlx.library.readers.source import Source, one_line
 from gptoss_mlx.library.text import Text
@@ -28,12 +29,14 @@ def read_csv(source: Source) -> Text:
     first = lines[0] if lines else ""
     delimiter = max(_DELIMITERS, key=first.count)
     try:
-        return Text(source.path.name, tuple(_rows(lines, delimiter)))
+        rows = _rows(lines, delimiter)
+        is_long = isinstance(lines, PackedLines)
+        return Text(source.path.name, pack(rows) if is_long else tuple(rows))
     except csv.Error:  # a quote that is never closed
         return Text(source.path.name, lines)
 
 
-def _rows(lines: tuple[str, ...], delimiter: str) -> Iterator[str]:
+def _rows(lines: Sequence[str], delimiter: str) -> Iterator[str]:
     reader = csv.reader((line + "\n" for line in lines), delimiter=delimiter)
     done = 0
     for row in reader:

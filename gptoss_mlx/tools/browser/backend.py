@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gptoss_mlx.controls import without_controls
-from gptoss_mlx.tools.browser.page import Page, in_a_line, plain
+from gptoss_mlx.tools.browser.page import Origin, Page, SourceLine, in_a_line, plain
 
 __all__ = ["VIEW_SOURCE", "Backend", "SearchResult", "results_page"]
 
@@ -37,13 +37,17 @@ class SearchResult:
         title: Title of the page.
         url: URL of the page.
         summary: One line of the page that fits the query.
-        line: The display line of the summary; None for the page's beginning.
+        line: The display line of the summary, or the line of the page's text; None for the
+            page's beginning.
+        lines: The first and the last line of the page's text that the summary shows,
+            counted from 1; None if that is unknown.
     """
 
     title: str
     url: str
     summary: str
-    line: int | None = None
+    line: int | SourceLine | None = None
+    lines: tuple[int, int] | None = None
 
 
 def results_page(query: str, results: Sequence[SearchResult]) -> Page:
@@ -52,12 +56,18 @@ def results_page(query: str, results: Sequence[SearchResult]) -> Page:
         f"  * 【{id}†{_link_text(result)}】 {_summary(result)}".rstrip()
         for id, result in enumerate(results)
     ]
+    heading = ["", "URL: ", "# Search Results", ""]
+    shown = [
+        None if result.lines is None else Origin(result.url, *result.lines)
+        for result in results
+    ]
     return Page(
         url="",
         title=query,
-        text="\n".join(["", "URL: ", "# Search Results", "", *(items or ["No results."])]),
+        text="\n".join([*heading, *(items or ["No results."])]),
         links=tuple(result.url for result in results),
         passages=tuple(result.line for result in results),
+        origins=(*[None] * len(heading), *(shown or [None])),
     )
 
 

@@ -12,10 +12,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from gptoss_mlx.controls import without_controls
 from gptoss_mlx.errors import ToolError
 from gptoss_mlx.tools.browser.backend import VIEW_SOURCE, SearchResult, results_page
-from gptoss_mlx.tools.browser.page import Page, in_a_line, plain
+from gptoss_mlx.tools.browser.page import Page, in_a_line, plain_line
 
 __all__ = ["Document", "Documents"]
 
@@ -130,9 +129,8 @@ class Documents:
 
 def _page(document: Document) -> Page:
     lines = document.text.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n").split("\n")
-    # Unicode's separators become spaces, so that every line remains one line.
-    text = "\n".join(" ".join(without_controls(plain(line)).split("\n")) for line in lines)
-    return Page(document.url, in_a_line(" ".join(document.title.split())), text)
+    title = in_a_line(" ".join(document.title.split()))
+    return Page(document.url, title, "\n".join(map(plain_line, lines)))
 
 
 def _words(text: str) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from urllib.parse import quote
 
-from gptoss_mlx.tools.browser.page import Page
+from gptoss_mlx.tools.browser.page import Origin, Page
 
 __all__ = ["MAX_HITS", "find_in_page"]
 
@@ -30,17 +30,28 @@ def find_in_page(pattern: str, page: Page) -> Page:
             line += HIT_LINES
         else:
             line += 1
-    found = [
-        "\n".join([f"# 【{id}†match at L{hit}】", *lines[hit : hit + HIT_LINES]])
-        for id, hit in enumerate(hits)
-    ]
+    found: list[str] = []
+    origins: list[Origin | None] = []
+    for id, hit in enumerate(hits):
+        shown = range(hit, min(hit + HIT_LINES, len(lines)))
+        if found:
+            found.append("")
+            origins.append(None)
+        found += [f"# 【{id}†match at L{hit}】", *(lines[line] for line in shown)]
+        origins += [_origin(page, line) for line in (hit, *shown)]
     return Page(
         url=f"{page.url}/find?pattern={quote(pattern)}",
         title=f"Find results for text: `{pattern}` in `{page.title}`",
-        text="\n\n".join(found) or f"No `find` results for pattern: `{pattern}`",
+        text="\n".join(found) or f"No `find` results for pattern: `{pattern}`",
         links=(page.url,) * len(hits),
         passages=tuple(hits),
+        origins=tuple(origins) or (None,),
     )
+
+
+def _origin(page: Page, display_line: int) -> Origin:
+    line = page.source_line(display_line)
+    return Origin(page.url, line, line)
 
 
 def _without_links(text: str) -> str:

@@ -30,7 +30,7 @@ from gptoss_mlx.harmony.messages import Message, ToolNamespace
 from gptoss_mlx.tokenizer import Tokenizer, load_tokenizer
 from gptoss_mlx.tools.browser.backend import VIEW_SOURCE, Backend
 from gptoss_mlx.tools.browser.find import find_in_page
-from gptoss_mlx.tools.browser.page import Page, in_a_line
+from gptoss_mlx.tools.browser.page import Page, SourceLine, in_a_line
 from gptoss_mlx.tools.tool import Tool
 
 __all__ = ["Browser", "View"]
@@ -151,6 +151,10 @@ class Browser(Tool):
             elif id >= 0:
                 page = self._known_or_fetched(url)
         if line < 0:
+            if isinstance(passage, SourceLine):
+                # The document may be shorter by now than when it was found.
+                last = page.source_line(len(page.lines) - 1)
+                passage = page.display_line(min(passage.number, last))
             line = passage or 0
             if line > READING_BACK:
                 line -= READING_BACK

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from browser_cases import CASES, GOLDEN, SEEDS, answers, digest, random_case
+from library_cases import LIBRARY_SEEDS, library_answers, library_case
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +34,17 @@ def test_random_conversations_read_as_in_gpt_oss(golden: Any) -> None:
         seed
         for seed in SEEDS
         if digest(answers(random_case(seed))) != golden["random"][seed]
+    ]
+
+    assert different == []
+
+
+def test_documents_of_a_library_read_as_in_gpt_oss(golden: Any) -> None:
+    """100 libraries, 14 calls each: links, long lines, scripts, and 50,000 lines."""
+    different = [
+        seed
+        for seed in LIBRARY_SEEDS
+        if digest(library_answers(library_case(seed))) != golden["library"][seed]
     ]
 
     assert different == []

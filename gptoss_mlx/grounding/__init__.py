@@ -1,0 +1,1 @@
+"""Answers from a library: a first search, checked citations, and their sources."""
