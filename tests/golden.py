@@ -54,7 +54,10 @@ class Case:
         return f"seed{self.seed}-window{self.sliding_window}"
 
 
-CASES = [Case(seed, window) for seed in range(4) for window in (8, 128)]
+# With these seeds no router has two experts that differ by less than 4e-5 where it chooses.
+# With seed 0 two differ by 6e-7: another CPU's rounding chooses another expert there, and
+# the logits differ by 2.5.
+CASES = [Case(seed, window) for seed in (1, 3, 6, 8) for window in (8, 128)]
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def test_a_large_model_is_wired_from_its_prompt_to_its_last_token(
     limits: list[int], released: dict[Case, Path], wire: bool
 ) -> None:
     """Unless the user does not want it; a generation that is left lets go too."""
-    model = load_model(released[Case(0, 8)], dtype=mx.float32)
+    model = load_model(released[Case(1, 8)], dtype=mx.float32)
     source = ModelSource(model, wire=wire)
     request = Request([5, 6, 7], stops=Stops(frozenset(), max_tokens=3))
 

@@ -17,7 +17,7 @@ from gptoss_mlx.model.transformer import Model
 
 BOUND = 1e-4
 WINDOWS = [8, 128]
-TEXT = tokens_of(Case(0, 8))
+TEXT = tokens_of(Case(1, 8))
 
 Logits = npt.NDArray[np.float32]
 

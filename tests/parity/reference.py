@@ -10,17 +10,36 @@ import torch
 
 __all__ = ["openai_logits", "openai_rotation", "transformers_logits"]
 
+# Rounding, ours and that of torch on another CPU, moves a router's logits by about 5e-6.
+LEAST_ROUTER_MARGIN = 2e-5
+
 Logits = npt.NDArray[np.float32]
 Table = npt.NDArray[np.float32]
 
 
 def openai_logits(folder: Path, tokens: npt.NDArray[np.int64]) -> Logits:
-    """Compute logits by gpt_oss.torch on ``folder/original``. Shape ``(T, V)``."""
+    """Compute logits by gpt_oss.torch on ``folder/original``. Shape ``(T, V)``.
+
+    Raises:
+        ValueError: A router chooses between two experts that differ by less than
+            `LEAST_ROUTER_MARGIN`, so that rounding decides the logits.
+    """
     from gpt_oss.torch.model import Transformer
 
     model = Transformer.from_checkpoint(str(folder / "original"), device="cpu").float()
+    router_logits: list[torch.Tensor] = []  # (T, E) a layer
+    for block in model.block:
+        block.mlp.gate.register_forward_hook(
+            lambda module, arguments, output: router_logits.append(output)
+        )
+    chosen = model.block[0].mlp.experts_per_token
     with torch.inference_mode():
         logits: Logits = model(torch.from_numpy(tokens)).float().numpy()
+        best = torch.stack(router_logits).topk(chosen + 1, dim=-1).values
+        margin = float((best[..., -2] - best[..., -1]).min())
+    if margin < LEAST_ROUTER_MARGIN:
+        message = f"two experts differ by {margin:.1e} in a router: choose other tokens"
+        raise ValueError(message)
     return logits
 
 
