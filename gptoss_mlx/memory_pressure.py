@@ -63,11 +63,14 @@ def macos_level(library: ctypes.CDLL) -> int:
 
 
 class PressureWatch:
-    """Notices when memory becomes short, and looks once a second at most.
+    """Looks whether memory is short, once a second at most.
 
     Args:
         is_short: Tells whether memory is short.
         clock: Tells the time in seconds.
+
+    Attributes:
+        was_short: Whether memory was short when it looked last.
     """
 
     def __init__(
@@ -78,13 +81,13 @@ class PressureWatch:
         self._is_short = is_short
         self._clock = clock
         self._looked_s = clock() - INTERVAL_S
-        self._was_short = False
+        self.was_short = False
 
-    def begins(self) -> bool:
-        """Whether memory is short now and was not when it looked before."""
+    def look(self) -> bool:
+        """Look, if a second has passed; whether it looked and memory is short."""
         now_s = self._clock()
         if now_s - self._looked_s < INTERVAL_S:
             return False
         self._looked_s = now_s
-        was_short, self._was_short = self._was_short, self._is_short()
-        return self._was_short and not was_short
+        self.was_short = self._is_short()
+        return self.was_short

@@ -84,8 +84,8 @@ def test_linux_is_short_from_a_tenth_on(
     assert found == [False, True]
 
 
-def test_it_looks_once_a_second_and_notices_each_beginning() -> None:
-    """However often it is asked; while memory stays short it says nothing more."""
+def test_it_looks_once_a_second_however_often_it_is_asked() -> None:
+    """It tells each second anew while memory stays short, and remembers between."""
     now_s, looks = 0.0, 0
     short = False
 
@@ -95,12 +95,15 @@ def test_it_looks_once_a_second_and_notices_each_beginning() -> None:
         return short
 
     watch = PressureWatch(look, lambda: now_s)
-    noticed = []
+    told, remembered = [], []
     for step in range(80):
         now_s = step / 10
         short = 2 <= now_s < 4 or now_s >= 6
-        if watch.begins():
-            noticed.append(now_s)
+        if watch.look():
+            told.append(now_s)
+        if watch.was_short:
+            remembered.append(now_s)
 
-    assert noticed == [2.0, 6.0]
+    assert told == [2.0, 3.0, 6.0, 7.0]
+    assert remembered == [step / 10 for step in (*range(20, 40), *range(60, 80))]
     assert looks == 8

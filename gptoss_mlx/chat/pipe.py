@@ -64,23 +64,31 @@ class _Pipe:
 
     def answer(self, question: str) -> int:
         """Answer a question; return the exit status for it."""
+        notes: list[str] = []  # said after the newline: both may go to one terminal
         try:
-            return self._stream(question)
+            return self._stream(question, notes)
         except (ContextError, DeviceError) as error:
-            self._say(f"Error: {error}")
-            self._say(f"Hint: {error.hint}")
+            notes += [f"Error: {error}", f"Hint: {error.hint}"]
             return 1
         finally:
             self._write("\n")
+            for note in notes:
+                self._say(note)
 
-    def _stream(self, question: str) -> int:
-        """Write the answer as it comes; return the exit status for it."""
+    def _stream(self, question: str, notes: list[str]) -> int:
+        """Write the answer as it comes; return the exit status for it.
+
+        Args:
+            question: One line.
+            notes: Gets the lines that are no answer.
+        """
         alone = passages_alone(self._conversation, question)
         if alone is not None:
             self._say(alone[0])
             self._write("\n".join(alone[2:]))
             return UNVERIFIED
         limit = self._conversation.source.context_tokens
+        self._streamed.begin()
         answer = collect(
             self._conversation.stream(question),
             on_text=lambda text: self._write(without_controls(text)),
@@ -88,13 +96,12 @@ class _Pipe:
         answered = bool(answer.text.strip())
         if sources := sources_after(self._conversation):
             self._write("\n\n" * answered + "\n".join(sources))
-        for note in (
+        found = (
             ending(answer.reason, context_tokens=limit, answered=answered),
             self._notice.after(answer.usage, context_tokens=limit),
             self._streamed.after(),
-        ):
-            if note is not None:
-                self._say(note)
+        )
+        notes += [note for note in found if note is not None]
         if answer.reason != "stop" or not answered:
             return 1
         return 0 if is_verified(self._conversation) else UNVERIFIED

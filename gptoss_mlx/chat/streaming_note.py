@@ -15,14 +15,16 @@ def streaming_line(stats: StreamingStats) -> str:
         stats: Of one answer.
     """
     needed = stats.hits + stats.misses
+    nbytes = stats.bytes_read
+    read = f"{nbytes / 1e9:,.2f} GB" if nbytes >= 1e8 else f"{nbytes / 1e6:,.1f} MB"
     return (
         f"Experts: {stats.hit_rate:.0%} of {needed:,} were in memory, "
-        f"{stats.bytes_read / 1e9:,.2f} GB were read in {stats.stall_s:.1f} s."
+        f"{read} were read in {stats.stall_s:.1f} s."
     )
 
 
 class StreamingNote:
-    """Says after each answer what streaming has cost since the last one.
+    """Says after an answer what streaming has cost since its question.
 
     Args:
         streaming: Of the model. None: it says nothing.
@@ -32,10 +34,13 @@ class StreamingNote:
         self._streaming = streaming
         self._before = StreamingStats()
 
+    def begin(self) -> None:
+        """Count from here: a question is asked."""
+        if self._streaming is not None:
+            self._before = self._streaming.stats.copy()
+
     def after(self) -> str | None:
         """Return the line after an answer, if the model streams."""
         if self._streaming is None:
             return None
-        stats, self._before = self._streaming.stats.copy(), self._before
-        since, self._before = stats.since(self._before), stats
-        return streaming_line(since)
+        return streaming_line(self._streaming.stats.since(self._before))

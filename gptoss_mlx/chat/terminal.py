@@ -166,6 +166,7 @@ class _Chat:
                 # Next the tool itself runs, which may take long.
                 interrupts.anywhere = isinstance(event, ToolCall)
 
+            self._streamed.begin()
             turn = self._conversation.stream(question, progress=view.progress, watch=watch)
             try:
                 answer = collect(turn, on_event=show)

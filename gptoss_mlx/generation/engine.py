@@ -52,7 +52,8 @@ def generate(
         chunk_tokens: How many tokens of the prompt to compute at once, or a function that
             tells by how many are cached. None: the machine's setting.
         wired_bytes: How much memory to wire meanwhile.
-        between: Called after each token, and after each chunk of the prompt.
+        between: Called after each token and each chunk of the prompt; by a layerwise
+            model after each layer of a prompt.
 
     Returns:
         The tokens. Nothing is computed before the first one is requested.
@@ -192,11 +193,10 @@ class _Generation:
         while hidden is None:
             if self._cache.is_layerwise:
                 chunks = self._chunks(rest[done : done + CARRIED_TOKENS])
-                report = _from(done, len(rest), progress)
+                report = self._after_layer(done, len(rest), progress)
                 with self._cleared_on_error():
                     hidden = self._cache.prefill_layerwise(list(chunks), report)
                 done += CARRIED_TOKENS
-                self._between()
                 continue
             piece = next(self._chunks(rest[done:]))
             with self._cleared_on_error():
@@ -207,6 +207,22 @@ class _Generation:
                 progress(done, len(rest))
         return hidden
 
+    def _after_layer(self, before: int, total: int, progress: Progress | None) -> Progress:
+        """Return what is called after a layer of a part of the prompt.
+
+        Args:
+            before: The tokens before this part.
+            total: The tokens of all parts.
+            progress: Called with the whole's progress.
+        """
+
+        def report(done: int, _: int) -> None:
+            self._between()
+            if progress is not None:
+                progress(before + done, total)
+
+        return report
+
     def _chunks(self, rest: list[int]) -> Iterator[list[int]]:
         """Cut the next tokens of the prompt into chunks."""
         machine, done = this_machine(), 0
@@ -216,13 +232,6 @@ class _Generation:
             most = chunk(offset + done) if callable(chunk) else chunk
             yield rest[done : done + most]
             done += most
-
-
-def _from(before: int, total: int, progress: Progress | None) -> Progress | None:
-    """Return a callback that reports a part's progress as the whole's."""
-    if progress is None:
-        return None
-    return lambda done, _: progress(before + done, total)
 
 
 @dataclass(frozen=True, slots=True)

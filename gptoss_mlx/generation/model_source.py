@@ -39,7 +39,7 @@ class ModelSource:
         cache: Its prompt cache. It belongs to the compute thread.
         wire: Whether to wire memory during an answer, if the model is large.
         plan: How it runs on this machine. None: as if it had memory for any context.
-        pressure: Notices when the machine becomes short of memory.
+        pressure: Looks whether the machine is short of memory.
     """
 
     def __init__(
@@ -78,7 +78,11 @@ class ModelSource:
     def _begin(self, request: Request) -> Generation:
         if self.plan is not None:
             settings = self.plan.settings_at(self._expected_tokens(len(request.prompt)))
-            mx.set_cache_limit(settings.cache_limit_bytes)
+            self.pressure.look()
+            limit = settings.cache_limit_bytes
+            if self.pressure.was_short:
+                limit = min(limit, memory.LEAST_CACHE_LIMIT_BYTES)
+            mx.set_cache_limit(limit)
         return generate(
             self.model,
             request,
@@ -108,19 +112,21 @@ class ModelSource:
         )
 
     def _relieve(self) -> None:
-        """Give memory back when the machine becomes short of it; say so the first time."""
-        if not self.pressure.begins():
+        """Give memory back while the machine is short of it; say so the first time."""
+        if not self.pressure.look():
             return
         before = mx.get_active_memory() + mx.get_cache_memory()
         self.cache.drop_snapshots()
-        mx.set_cache_limit(memory.LEAST_CACHE_LIMIT_BYTES)  # until the next request
+        # Until a request that begins when there is enough.
+        mx.set_cache_limit(memory.LEAST_CACHE_LIMIT_BYTES)
         mx.clear_cache()
         freed = before - mx.get_active_memory() - mx.get_cache_memory()
         if not self._has_said:
             self._has_said = True
+            given = f": {freed / 1e6:,.0f} MB were given back" if freed >= 1e6 else ""
             self._say(
-                f"This machine is short of memory: {max(freed, 0) / 1e6:,.0f} MB were "
-                "given back. Close other programs, or see gptoss-mlx fit."
+                f"This machine is short of memory{given}. Close other programs, or see "
+                "gptoss-mlx fit."
             )
 
     def _expected_tokens(self, prompt_tokens: int) -> int:

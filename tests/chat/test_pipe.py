@@ -92,6 +92,17 @@ def test_a_context_that_is_or_will_be_full_is_said(context_tokens: int, said: st
     assert notes.startswith(said)
 
 
+def test_a_note_stands_on_a_line_of_its_own() -> None:
+    """Also where answers and notes go to one terminal."""
+    shown = io.StringIO()
+    model = Scripted(turn("Hm.", "word " * 10), context_tokens=90)
+    conversation = Conversation(model, load_tokenizer())
+
+    answer_lines(conversation, ["one\n"], shown, lambda line: print(line, file=shown))
+
+    assert shown.getvalue().splitlines()[1].startswith("Context: 80")
+
+
 def test_no_answer_is_said() -> None:
     """On stderr; stdout has its line."""
     assert by_pipe(Scripted(turn("Hm.", "")), "one\n") == (False, "\n", "(no answer)\n")

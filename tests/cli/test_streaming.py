@@ -32,7 +32,7 @@ def test_a_streamed_demo_answers_as_the_resident_one(share: str) -> None:
     assert streamed["slots"] <= streamed["experts"]
     # A model that fits is not worth a line.
     assert bool(re.search(r"with \d of 8 experts", done.stderr)) == (share != "100%")
-    assert re.search(r"Experts: \d+% of [\d,]+ were in memory, [\d.]+ GB", done.stderr)
+    assert re.search(r"Experts: \d+% of [\d,]+ were in memory, [\d.]+ MB", done.stderr)
 
 
 def test_stats_of_a_resident_model_have_no_experts() -> None:

@@ -12,12 +12,12 @@ from gptoss_mlx import load, load_model
 from gptoss_mlx.device import this_machine
 from gptoss_mlx.errors import ContextError
 from gptoss_mlx.generation.engine import generate
-from gptoss_mlx.generation.model_source import ModelSource
+from gptoss_mlx.generation.model_source import USUAL_TOKENS, ModelSource
 from gptoss_mlx.generation.request import Request, TokenSource
 from gptoss_mlx.generation.sampling import Sampling
 from gptoss_mlx.generation.stops import Stops
 from gptoss_mlx.memory_pressure import PressureWatch
-from gptoss_mlx.model.memory import cache_limit_bytes
+from gptoss_mlx.model.memory import LEAST_CACHE_LIMIT_BYTES, cache_limit_bytes
 from gptoss_mlx.model.plan import plan_of
 from gptoss_mlx.model.transformer import Model
 
@@ -207,14 +207,28 @@ def test_the_plan_decides_the_chunks(model: Model) -> None:
     assert read == [128, 256, 300]
 
 
-def test_memory_is_given_back_when_it_becomes_short(model: Model) -> None:
+@pytest.fixture
+def limits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The cache limits that are set, in turn."""
+    found: list[int] = []
+    set_cache_limit = mx.set_cache_limit
+
+    def record(limit: int) -> int:
+        found.append(limit)
+        return set_cache_limit(limit)
+
+    monkeypatch.setattr(mx, "set_cache_limit", record)
+    return found
+
+
+def test_memory_is_given_back_while_it_is_short(model: Model, limits: list[int]) -> None:
     """In the middle of an answer, which is the same; it is said once."""
     said: list[str] = []
     source = ModelSource(model, say=said.append)
     source.cache.boundaries = frozenset(
         range(1_000)
     )  # a snapshot wherever there can be one
-    short = iter([False, False, False, True, False, False, True])
+    short = iter([False, False, False, True, True, False, True])
     source.pressure = PressureWatch(lambda: next(short, False), count().__next__)
     held = []
     answer = []
@@ -223,6 +237,29 @@ def test_memory_is_given_back_when_it_becomes_short(model: Model) -> None:
         held.append(len(source.cache.snapshots))
 
     assert answer == by_hand(model, PROMPT)
-    assert [line.partition(":")[0] for line in said] == ["This machine is short of memory"]
+    assert len(said) == 1
+    assert said[0].startswith("This machine is short of memory")
+    assert " 0 MB" not in said[0]
     assert min(held) == 0 < max(held)
     assert next(short, None) is None
+    assert limits == 3 * [LEAST_CACHE_LIMIT_BYTES]
+
+
+def test_a_request_keeps_little_while_memory_is_short(
+    model: Model, limits: list[int]
+) -> None:
+    """And what its plan says again once there is enough."""
+    plan = plan_of(model.config, lambda module, columns: None, this_machine())
+    usual = plan.settings_at(USUAL_TOKENS).cache_limit_bytes
+    source = ModelSource(model, plan=plan)
+    is_short = True
+    source.pressure = PressureWatch(lambda: is_short, count().__next__)
+    assert usual > LEAST_CACHE_LIMIT_BYTES
+
+    continued(source, PROMPT, count=1)
+    continued(source, PROMPT, count=1)
+    assert set(limits) == {LEAST_CACHE_LIMIT_BYTES}
+
+    is_short = False
+    continued(source, PROMPT, count=1)
+    assert limits[-1] == usual

@@ -22,8 +22,11 @@ from tiny_checkpoint import (
 
 from gptoss_mlx.errors import CorruptFileError, StorageError
 from gptoss_mlx.generation import engine
+from gptoss_mlx.generation.engine import generate
 from gptoss_mlx.generation.prompt_cache import PromptCache
+from gptoss_mlx.generation.request import Request
 from gptoss_mlx.generation.saved_cache import model_fingerprint
+from gptoss_mlx.generation.stops import Stops
 from gptoss_mlx.model.loading import load_model
 from gptoss_mlx.model.transformer import Model
 
@@ -56,6 +59,21 @@ def text(length: int, seed: int = 0) -> list[int]:
     return [
         BOUNDARY if i % 20 == 19 else draw.randrange(VOCAB_SIZE - 20) for i in range(length)
     ]
+
+
+def test_a_prompt_may_be_relieved_after_each_layer(streamed: Model) -> None:
+    """Of a long prompt the memory that is short does not wait for its end."""
+    called = 0
+
+    def between() -> None:
+        nonlocal called
+        called += 1
+
+    request = Request(text(70), stops=Stops(max_tokens=1), sampling=GREEDY)
+    generation = generate(streamed, request, chunk_tokens=32, between=between)
+    next(generation)
+
+    assert called == streamed.config.num_hidden_layers + 1  # and after the first token
 
 
 def test_an_answer_is_that_of_the_resident_model(plain: Model, streamed: Model) -> None:
