@@ -104,6 +104,12 @@ class GptOssError(Exception):
             self.hint = escaped(hint)
         self.add_note(f"Hint: {self.hint}")
 
+    def replace_hint(self, hint: str) -> None:
+        """Give another hint, by who knows more of what is wrong."""
+        self.__notes__.remove(f"Hint: {self.hint}")
+        self.hint = escaped(hint)
+        self.add_note(f"Hint: {self.hint}")
+
     @staticmethod
     def _shown(message: str) -> str:
         return escaped(message)

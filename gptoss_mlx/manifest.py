@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -28,6 +29,7 @@ __all__ = [
     "SourceFile",
     "TensorEntry",
     "manifest_path",
+    "mend_hint",
     "parse_manifest",
     "read_manifest",
     "read_summary",
@@ -219,6 +221,14 @@ def _checked(keys: Mapping[str, Any], where: Path | str) -> Manifest:
         )
     with _manifest_errors(where):
         return _parse(keys)
+
+
+def mend_hint(folder: Path) -> str | None:
+    """Return what helps if a converted folder is damaged; None for any other folder."""
+    if not has_file(folder / MANIFEST):
+        return None
+    name = shlex.quote(str(folder))
+    return f"Convert it again; this tells which files differ: gptoss-mlx verify {name}"
 
 
 def manifest_path(folder: Path) -> Path:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Generator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -38,10 +39,13 @@ from gptoss_mlx.config import ModelConfig, Quantization
 from gptoss_mlx.config_json import parse_config, read_config_keys
 from gptoss_mlx.device_errors import device_errors
 from gptoss_mlx.errors import (
+    CheckpointError,
+    ConfigError,
     StorageError,
     storage_errors,
 )
 from gptoss_mlx.files import FileIdentity
+from gptoss_mlx.manifest import mend_hint
 
 if TYPE_CHECKING:
     import mlx.core as mx
@@ -233,6 +237,25 @@ def open_checkpoint(
     """
     if not unfinished:
         check_folder(folder)
+    with _hints(folder):
+        return _open(folder, only, headers)
+
+
+@contextmanager
+def _hints(folder: Path) -> Iterator[None]:
+    """Hint at `verify` instead of a download where a converted folder is damaged."""
+    try:
+        yield
+    except (CheckpointError, ConfigError) as error:
+        hint = mend_hint(folder)
+        if hint is not None and error.hint == type(error).hint:
+            error.replace_hint(hint)
+        raise
+
+
+def _open(
+    folder: Path, only: Collection[str] | None, headers: Mapping[str, Header]
+) -> Checkpoint:
     keys = read_config_keys(folder)
     config = parse_config(keys, source=str(folder / "config.json"))
     files = list_tensors(folder, only=only, headers=headers)

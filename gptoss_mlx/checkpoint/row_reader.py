@@ -7,7 +7,6 @@ speed; a page fault at a time gives a tenth of it.
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 import threading
 import weakref
@@ -22,7 +21,7 @@ from typing import NamedTuple
 from gptoss_mlx.checkpoint.safetensors import TensorInfo
 from gptoss_mlx.errors import CorruptFileError, StorageError, storage_errors
 from gptoss_mlx.files import FileIdentity, open_file
-from gptoss_mlx.manifest import MANIFEST
+from gptoss_mlx.manifest import mend_hint
 
 __all__ = ["RowReader", "Rows"]
 
@@ -126,7 +125,7 @@ class RowReader:
                 path,
                 f"must have at least {tensor.start + tensor.nbytes:,} bytes but has "
                 f"{nbytes:,}: it was cut while the model was in use.",
-                hint=_mend_hint(path),
+                hint=mend_hint(path.parent),
             )
         if (
             found.identity != there
@@ -278,14 +277,6 @@ class _State(NamedTuple):
         )
 
 
-def _mend_hint(path: Path) -> str | None:
-    """Return what helps if a converted folder's file is damaged; None for a release's."""
-    if not path.with_name(MANIFEST).exists():
-        return None
-    folder = shlex.quote(str(path.parent))
-    return f"Convert it again; this tells which files differ: gptoss-mlx verify {folder}"
-
-
 def _parts(rows: Rows) -> Iterable[Rows]:
     for begin in range(0, len(rows.into), PART_BYTES):
         into = rows.into[begin : begin + PART_BYTES]
@@ -307,7 +298,7 @@ def _read(descriptor: int, part: Rows) -> None:
             raise CorruptFileError(
                 tensor.path,
                 f"ends inside the tensor {tensor.name!r}.",
-                hint=_mend_hint(tensor.path),
+                hint=mend_hint(tensor.path.parent),
             )
         into = into[count:]
         offset += count

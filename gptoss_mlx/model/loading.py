@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -16,7 +17,7 @@ from gptoss_mlx.device import compute_dtype, this_machine
 from gptoss_mlx.device_errors import device_errors
 from gptoss_mlx.errors import NotEnoughMemoryError, StorageError
 from gptoss_mlx.files import short
-from gptoss_mlx.model.amounts import parse_bytes
+from gptoss_mlx.model.amounts import MOST_BYTES, parse_bytes
 from gptoss_mlx.model.layerwise import StreamedModel
 from gptoss_mlx.model.plan import (
     LEAST_CONTEXT_TOKENS,
@@ -133,6 +134,17 @@ def plan_checkpoint(
     """
     if resident is not None and memory_budget is not None:
         raise ValueError("[load] name resident or memory_budget, not both.")
+    if resident is not None and not _is_amount(resident, (int, float), 1):
+        raise ValueError(
+            f"[load] resident must be over 0 and up to 1 but is {short(resident)}."
+        )
+    if isinstance(memory_budget, str):
+        memory_budget = parse_bytes(memory_budget)
+    if memory_budget is not None and not _is_amount(memory_budget, (int,), MOST_BYTES):
+        raise ValueError(
+            "[load] memory_budget must be a whole number of bytes over 0, or text as '8GB', "
+            f"but is {short(memory_budget)}."
+        )
     config, machine = checkpoint.config, this_machine()
     if dtype is not None:
         machine = replace(machine, dtype=str(dtype).removeprefix("mlx.core."))
@@ -141,8 +153,6 @@ def plan_checkpoint(
         return checkpoint.quantization_of(module)
 
     if memory_budget is not None:
-        if isinstance(memory_budget, str):
-            memory_budget = parse_bytes(memory_budget)
         return plan_in_budget(config, packing, machine, memory_budget)
     if resident is None:
         return plan_to_run(config, packing, machine, name=checkpoint.folder.name)
@@ -158,6 +168,12 @@ def plan_checkpoint(
             hint="Name a smaller share of the experts, or none: then as many stay as fit.",
         )
     return plan
+
+
+def _is_amount(value: Any, types: tuple[type, ...], most: float) -> bool:
+    """Whether a value is a number of these types, over 0 and up to ``most``."""
+    is_number = isinstance(value, types) and not isinstance(value, bool)
+    return is_number and 0 < value <= most
 
 
 def _quantize(model: Model, checkpoint: Checkpoint) -> None:

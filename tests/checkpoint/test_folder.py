@@ -4,6 +4,7 @@ import gc
 import io
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from tiny_checkpoint import read_tensors, write_safetensors
 
 from gptoss_mlx.checkpoint.folder import Checkpoint, open_checkpoint
 from gptoss_mlx.config import Quantization
-from gptoss_mlx.errors import CorruptFileError, StorageError
+from gptoss_mlx.errors import CheckpointError, ConfigError, CorruptFileError, StorageError
 
 QKV_WEIGHT = "model.layers.0.self_attn.qkv_proj.weight"
 
@@ -307,3 +308,23 @@ def test_a_checkpoint_can_be_shown(root: Path) -> None:
 
     assert isinstance(checkpoint, Checkpoint)
     assert "_lazy" not in repr(checkpoint)
+
+
+@pytest.mark.parametrize("damaged", [MODEL, "config.json"])
+def test_a_damaged_conversion_is_not_to_be_downloaded(
+    root: Path, tmp_path: Path, damaged: str
+) -> None:
+    """The hint names the command that tells what differs; a release's, the download."""
+    folder = tmp_path / "ours"
+    shutil.copytree(root / "hf", folder)
+    os.truncate(folder / damaged, 20)
+
+    with pytest.raises((CheckpointError, ConfigError)) as released:
+        open_checkpoint(folder)
+    (folder / "manifest.json").write_text("{}")
+    with pytest.raises((CheckpointError, ConfigError)) as converted:
+        open_checkpoint(folder)
+
+    assert released.value.hint.startswith("Download ")
+    assert converted.value.hint.endswith(f"gptoss-mlx verify {folder}")
+    assert converted.value.__notes__ == [f"Hint: {converted.value.hint}"]

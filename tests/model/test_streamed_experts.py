@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import os
 import sys
 import threading
@@ -8,7 +9,7 @@ import tracemalloc
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 import numpy as np
@@ -357,13 +358,22 @@ def test_a_share_of_the_experts_is_a_number_of_slots(
     assert slots_of(open_checkpoint(folders["released"]).config, resident) == slots
 
 
-@pytest.mark.parametrize("resident", [0, -0.1, 1.01, 60])
+@pytest.mark.parametrize("resident", [0, -0.1, 1.01, 60, math.nan, True, "60%"])
 def test_a_share_out_of_its_range_is_refused(
-    folders: dict[str, Path], resident: float
+    folders: dict[str, Path], resident: Any
 ) -> None:
-    """60 instead of 0.6 is noticed."""
-    with pytest.raises(ValueError, match="over 0 and up to 1"):
+    """60 instead of 0.6 is noticed, and what is no number."""
+    with pytest.raises(ValueError, match="resident must be over 0 and up to 1 but is"):
         load_model(folders["released"], resident=resident)
+
+
+@pytest.mark.parametrize("budget", [0, -1, 10**16, 8e9, math.nan, math.inf, True, b"8GB"])
+def test_a_budget_that_is_no_number_of_bytes_is_refused(
+    folders: dict[str, Path], budget: Any
+) -> None:
+    """Bytes are whole; text has a unit."""
+    with pytest.raises(ValueError, match="memory_budget must be a whole number of bytes"):
+        load_model(folders["released"], memory_budget=budget)
 
 
 def streamed(folder: Path, share: float) -> tuple[Model, LayerwiseTransformer]:
