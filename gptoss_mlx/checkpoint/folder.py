@@ -248,7 +248,7 @@ def _hints(folder: Path) -> Iterator[None]:
         yield
     except (CheckpointError, ConfigError) as error:
         hint = mend_hint(folder)
-        if hint is not None and error.hint == type(error).hint:
+        if hint is not None and error.hint.startswith("Download "):
             error.replace_hint(hint)
         raise
 

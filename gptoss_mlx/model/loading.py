@@ -142,8 +142,8 @@ def plan_checkpoint(
         memory_budget = parse_bytes(memory_budget)
     if memory_budget is not None and not _is_amount(memory_budget, (int,), MOST_BYTES):
         raise ValueError(
-            "[load] memory_budget must be a whole number of bytes over 0, or text as '8GB', "
-            f"but is {short(memory_budget)}."
+            "[load] memory_budget must be a whole number of bytes over 0, or text as "
+            f"'8GB', but is {short(memory_budget)}."
         )
     config, machine = checkpoint.config, this_machine()
     if dtype is not None:
